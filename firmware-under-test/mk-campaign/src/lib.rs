@@ -1,0 +1,2 @@
+//! MeshOS campaign machine: stages, soak, threshold, pause
+#![no_std]

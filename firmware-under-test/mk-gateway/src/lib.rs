@@ -1,0 +1,2 @@
+//! Gateway logic: firmware distribution, border router, throttle, confirmations
+#![no_std]

@@ -1,0 +1,1 @@
+//! Vocabulary of the harness: identifiers, time, events, actions, capabilities, run records

@@ -1,0 +1,1 @@
+//! The rack port and its conformance suite

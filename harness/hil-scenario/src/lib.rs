@@ -1,0 +1,1 @@
+//! Scenario language: YAML to Plan, pure

@@ -1,0 +1,1 @@
+//! Report formats: JUnit, HTML, JSON Lines, evidence bundle

@@ -1,0 +1,1 @@
+//! Power-fail sweep of the bootloader over the NOR flash model

@@ -1,0 +1,1 @@
+//! Discrete-event rack: the firmware crates in virtual time

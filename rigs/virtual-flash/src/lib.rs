@@ -1,0 +1,1 @@
+//! NOR flash model: shared pages, wear counters, power cuts, tear models
