@@ -15,6 +15,7 @@ mod codec;
 pub mod access;
 pub mod addr;
 pub mod blob;
+pub mod config;
 pub mod distribution;
 pub mod fwid;
 pub mod image;

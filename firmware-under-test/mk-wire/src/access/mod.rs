@@ -8,7 +8,7 @@ mod cost;
 pub use cost::{chunk_network_pdus, network_pdus};
 
 use crate::codec::{Fault, Reader, Writer};
-use crate::{blob, distribution, update, vendor};
+use crate::{blob, config, distribution, update, vendor};
 
 /// Longest access message in octets, opcode included (32 segments of 12 octets less a 32-bit MIC).
 pub const MAX_ACCESS: usize = 380;
@@ -25,6 +25,8 @@ pub enum AccessMessage<'a> {
     Update(update::Message<'a>),
     /// Firmware Distribution models.
     Distribution(distribution::Message<'a>),
+    /// Configuration messages that form groups.
+    Config(config::Message),
     /// Our own messages.
     Vendor(vendor::Message),
 }
@@ -158,6 +160,7 @@ impl<'a> AccessMessage<'a> {
             };
         }
         match opcode {
+            0x801B | 0x801C | 0x801F => config::Message::decode(opcode, reader).map(AccessMessage::Config),
             0x66..=0x68 | 0x8300..=0x8307 => blob::Message::decode(opcode, reader).map(AccessMessage::Blob),
             0x8308..=0x8310 => update::Message::decode(opcode, reader).map(AccessMessage::Update),
             0x8311..=0x8327 => distribution::Message::decode(opcode, reader).map(AccessMessage::Distribution),
@@ -175,6 +178,7 @@ impl<'a> AccessMessage<'a> {
             AccessMessage::Blob(m) => m.encode(&mut w)?,
             AccessMessage::Update(m) => m.encode(&mut w)?,
             AccessMessage::Distribution(m) => m.encode(&mut w)?,
+            AccessMessage::Config(m) => m.encode(&mut w),
             AccessMessage::Vendor(m) => m.encode(&mut w),
         }
         w.finish()
@@ -209,6 +213,12 @@ impl<'a> From<update::Message<'a>> for AccessMessage<'a> {
 impl<'a> From<distribution::Message<'a>> for AccessMessage<'a> {
     fn from(message: distribution::Message<'a>) -> Self {
         AccessMessage::Distribution(message)
+    }
+}
+
+impl From<config::Message> for AccessMessage<'_> {
+    fn from(message: config::Message) -> Self {
+        AccessMessage::Config(message)
     }
 }
 
