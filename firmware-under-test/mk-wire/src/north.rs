@@ -11,6 +11,10 @@ use crate::vendor::{AppReport, Health, Report};
 use crate::version::Version;
 
 /// MeshOS to gateway.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "access messages are what mostly passes here, and nothing in the firmware crates can be boxed"
+)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Order {
     /// An access message of the Initiator: Firmware Distribution, or BLOB Transfer for an upload.
@@ -33,6 +37,10 @@ pub enum Order {
 }
 
 /// Gateway to MeshOS.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "access messages are what mostly passes here, and nothing in the firmware crates can be boxed"
+)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
     /// An access message to the Initiator.
