@@ -58,7 +58,7 @@ impl<H: Hardware + ?Sized> Engine<H> for CopyInstall {
             fetch(hw, source.layout, done, header)?;
             let behind = &mut behind[..(used_end - header_end) as usize];
             // File offset of the first octet behind the header that this page holds.
-            fetch(hw, source.layout, payload.end + (header_end - geometry.header_size), behind)?;
+            fetch(hw, source.layout, payload.end + header_end.saturating_sub(geometry.header_size), behind)?;
             put_page(hw, trailer.start + done, page)?;
             done += geometry.page_size;
         }
