@@ -12,6 +12,7 @@ extern crate std;
 
 mod bitmap;
 
+pub mod client;
 pub mod server;
 
 pub use bitmap::Bitmap;
