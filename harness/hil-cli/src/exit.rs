@@ -1,0 +1,92 @@
+//! How a command ends: one exit code for each kind of ending, and a message that says what to do next.
+
+use std::process::ExitCode;
+
+/// The kind of ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitClass {
+    /// Our own fault.
+    Internal,
+    /// The command line asks for what cannot be.
+    Usage,
+    /// A file given is not what it should be.
+    InvalidFile,
+    /// The product refuses, or fails.
+    Product,
+}
+
+impl ExitClass {
+    /// The process's exit code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Internal => 1,
+            Self::Usage => 2,
+            Self::InvalidFile => 3,
+            Self::Product => 100,
+        }
+    }
+}
+
+/// Why a command did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CommandError {
+    /// What kind of ending.
+    pub class: ExitClass,
+    /// Where and what.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl CommandError {
+    fn new(class: ExitClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), hint: None }
+    }
+
+    /// Our own fault, or the system's.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ExitClass::Internal, message)
+    }
+
+    /// The command line asks for what cannot be.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ExitClass::Usage, message)
+    }
+
+    /// A file given is not what it should be.
+    pub fn invalid_file(message: impl Into<String>) -> Self {
+        Self::new(ExitClass::InvalidFile, message)
+    }
+
+    /// The product refuses.
+    pub fn product(message: impl Into<String>) -> Self {
+        Self::new(ExitClass::Product, message)
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// Writing the answer failed: a full disk, or a pipe whose reader went away.
+impl From<std::io::Error> for CommandError {
+    fn from(error: std::io::Error) -> Self {
+        Self::internal(format!("writing the output: {error}"))
+    }
+}
+
+/// Says on standard error how the command ended, and turns it into the exit code.
+pub fn report(result: Result<(), CommandError>) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("hil: {error}");
+    if let Some(hint) = &error.hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(error.class.code())
+}
