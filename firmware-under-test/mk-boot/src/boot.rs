@@ -11,7 +11,7 @@ use mk_wire::{Reason, image::ImageFacts};
 use crate::{
     checks::{Check, INSTALL_CHECKS, RETURN_CHECKS, RUN_CHECKS},
     decide::{BootDecision, BootInputs, Unconfirmed, Verdict, decide},
-    engine::{CopyInstall, Engine},
+    engine::{CopyInstall, Engine, copy_out},
     geometry::{Area, Slot},
     hardware::{FlashFault, Hardware},
     inspect::{find, judge},
@@ -135,7 +135,7 @@ pub fn boot<H: Hardware, E: Engine<H>>(
     composition: &Composition<'_, E>,
     cause: ResetCause,
 ) -> Result<BootReport, FlashFault> {
-    let mut pass = Pass { hw, composition, cause, passes: 0 };
+    let mut pass = Pass { hw, composition, cause, passes: 0, healed: false };
     let mut decisions = Vec::new();
     loop {
         pass.hw.feed_watchdog();
@@ -151,6 +151,7 @@ pub fn boot<H: Hardware, E: Engine<H>>(
             BootDecision::RunTrial => Run::Application { trial: true },
             BootDecision::Stay(reason) => Run::StayInBootloader(reason),
             BootDecision::Adopt { .. }
+            | BootDecision::MakeGolden
             | BootDecision::Reject(_)
             | BootDecision::BeginInstall
             | BootDecision::CopyTarget
@@ -170,6 +171,8 @@ struct Pass<'a, 'c, H, E> {
     cause: ResetCause,
     /// Copies since the last record that began one.
     passes: u8,
+    /// Bank A was broken while nothing was going on, and was copied again.
+    healed: bool,
 }
 
 impl<H: Hardware, E: Engine<H>> Pass<'_, '_, H, E> {
@@ -209,7 +212,7 @@ impl<H: Hardware, E: Engine<H>> Pass<'_, '_, H, E> {
                     Ok(()) => Ok(()),
                     Err(_) => self.golden(record.golden, self.composition.run_checks),
                 };
-                BootInputs::Idle { bank_a, golden, passes_left }
+                BootInputs::Idle { bank_a, golden, golden_known: record.golden.is_some(), passes_left }
             }
             Phase::Pending => BootInputs::Pending {
                 request: judge(
@@ -282,14 +285,27 @@ impl<H: Hardware, E: Engine<H>> Pass<'_, '_, H, E> {
                 return Ok(record);
             }
             BootDecision::CopyGolden => {
+                self.healed = current.phase == Phase::Idle;
                 if let Some(slot) = current.golden {
                     self.copy(slot);
                 }
                 return Ok(record);
             }
             BootDecision::Adopt { golden } => Record::factory(golden),
+            BootDecision::MakeGolden => {
+                self.passes = self.passes.saturating_add(1);
+                let slot = current.staging().other();
+                let _given_up = copy_out(self.hw, slot);
+                // A copy counts when it proves itself, not when copying it went well.
+                if !self.bank_a_claims_to_be(slot) || self.golden(Some(slot), self.composition.run_checks).is_err() {
+                    return Ok(record);
+                }
+                Record { golden: Some(slot), ..current }
+            }
             BootDecision::Reject(reason) => {
-                Record { phase: Phase::Idle, outcome: Outcome::Rejected, reason, ..current }
+                // A golden image that does not prove itself is no golden image: the next look makes a new one.
+                let golden = if reason == Reason::GoldenInvalid { None } else { current.golden };
+                Record { phase: Phase::Idle, outcome: Outcome::Rejected, reason, golden, ..current }
             }
             BootDecision::BeginInstall => {
                 self.passes = 0;
@@ -311,7 +327,7 @@ impl<H: Hardware, E: Engine<H>> Pass<'_, '_, H, E> {
 
     /// The record of a bank A that was restored in this boot and runs now.
     fn restored(&self, decision: BootDecision, current: Record) -> Option<Record> {
-        let healed = decision == BootDecision::Run && current.phase == Phase::Idle && self.passes > 0;
+        let healed = self.healed && decision == BootDecision::Run;
         let news = current.outcome == Outcome::None || current.outcome == Outcome::Confirmed;
         (healed && news).then_some(Record { outcome: Outcome::Restored, reason: Reason::BankCorrupted, ..current })
     }

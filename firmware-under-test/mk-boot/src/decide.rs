@@ -5,12 +5,14 @@
 //! | none | bank A proves itself | adopt it; golden is the slot that holds its copy, if one does |
 //! | none | bank A broken, a slot proves itself | adopt that slot as golden (bank A is then restored from it) |
 //! | none | bank A broken, no slot either | stay |
-//! | Idle | bank A proves itself | run |
+//! | Idle | bank A proves itself, golden is known | run |
+//! | Idle | bank A proves itself, no golden, passes left | make golden from bank A |
+//! | Idle | bank A proves itself, no golden, no pass left | run (updates are refused until there is one) |
 //! | Idle | broken, golden proves itself, passes left | copy golden |
 //! | Idle | broken, golden proves itself, no pass left | stay (install failed) |
 //! | Idle | broken, golden broken | stay |
 //! | Pending | request accepted | begin install |
-//! | Pending | request refused | reject with that reason; bank A is not touched |
+//! | Pending | request refused | reject with that reason; bank A is not touched (a golden that is broken is forgotten) |
 //! | Install | bank A proves itself and is the target image | installed: trial |
 //! | Install | otherwise, passes left | copy target |
 //! | Install | otherwise | begin roll-back (install failed) |
@@ -59,6 +61,8 @@ pub enum BootInputs {
         bank_a: Verdict,
         /// The golden slot; looked at only when bank A is broken.
         golden: Verdict,
+        /// Whether the journal names a golden slot at all.
+        golden_known: bool,
         /// Whether another copy may be tried in this boot.
         passes_left: bool,
     },
@@ -107,6 +111,8 @@ pub enum BootDecision {
         /// The golden slot from now on.
         golden: Option<Slot>,
     },
+    /// Copy bank A to the slot that is to be golden, and record it.
+    MakeGolden,
     /// Record the refusal, leave bank A alone.
     Reject(Reason),
     /// Record that bank A is about to be written from the target slot.
@@ -139,9 +145,10 @@ pub const fn decide(inputs: &BootInputs) -> BootDecision {
         BootInputs::Blank { bank_a: Err(_), slot: Some(slot) } => BootDecision::Adopt { golden: Some(slot) },
         BootInputs::Blank { bank_a: Err(reason), slot: None } => BootDecision::Stay(reason),
 
+        BootInputs::Idle { bank_a: Ok(()), golden_known: false, passes_left: true, .. } => BootDecision::MakeGolden,
         BootInputs::Idle { bank_a: Ok(()), .. } => BootDecision::Run,
-        BootInputs::Idle { bank_a: Err(_), golden: Ok(()), passes_left: true } => BootDecision::CopyGolden,
-        BootInputs::Idle { bank_a: Err(_), golden: Ok(()), passes_left: false } => {
+        BootInputs::Idle { bank_a: Err(_), golden: Ok(()), passes_left: true, .. } => BootDecision::CopyGolden,
+        BootInputs::Idle { bank_a: Err(_), golden: Ok(()), passes_left: false, .. } => {
             BootDecision::Stay(Reason::InstallFailed)
         }
         BootInputs::Idle { bank_a: Err(reason), golden: Err(_), .. } => BootDecision::Stay(reason),
@@ -176,6 +183,125 @@ pub const fn decide(inputs: &BootInputs) -> BootDecision {
         }
         BootInputs::Rollback { complete: false, golden: Err(_), bank_a: Err(_), .. } => {
             BootDecision::Stay(Reason::GoldenInvalid)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const GOOD: Verdict = Ok(());
+    const BAD: Verdict = Err(Reason::HashMismatch);
+
+    #[rstest]
+    #[case::factory(BootInputs::Blank { bank_a: GOOD, slot: Some(Slot::Zero) }, BootDecision::Adopt { golden: Some(Slot::Zero) })]
+    #[case::factory_without_a_copy(BootInputs::Blank { bank_a: GOOD, slot: None }, BootDecision::Adopt { golden: None })]
+    #[case::journal_and_bank_lost(BootInputs::Blank { bank_a: BAD, slot: Some(Slot::One) }, BootDecision::Adopt { golden: Some(Slot::One) })]
+    #[case::nothing_left(BootInputs::Blank { bank_a: BAD, slot: None }, BootDecision::Stay(Reason::HashMismatch))]
+    #[case::every_day(BootInputs::Idle { bank_a: GOOD, golden: GOOD, golden_known: true, passes_left: true }, BootDecision::Run)]
+    #[case::no_golden_yet(BootInputs::Idle { bank_a: GOOD, golden: GOOD, golden_known: false, passes_left: true }, BootDecision::MakeGolden)]
+    #[case::no_golden_to_be_had(BootInputs::Idle { bank_a: GOOD, golden: GOOD, golden_known: false, passes_left: false }, BootDecision::Run)]
+    #[case::bit_rot(BootInputs::Idle { bank_a: BAD, golden: GOOD, golden_known: true, passes_left: true }, BootDecision::CopyGolden)]
+    #[case::bank_that_takes_no_copy(BootInputs::Idle { bank_a: BAD, golden: GOOD, golden_known: true, passes_left: false }, BootDecision::Stay(Reason::InstallFailed))]
+    #[case::both_broken(BootInputs::Idle { bank_a: BAD, golden: BAD, golden_known: true, passes_left: true }, BootDecision::Stay(Reason::HashMismatch))]
+    #[case::good_request(BootInputs::Pending { request: GOOD }, BootDecision::BeginInstall)]
+    #[case::bad_request(BootInputs::Pending { request: Err(Reason::MigrationRequired) }, BootDecision::Reject(Reason::MigrationRequired))]
+    #[case::installed(BootInputs::Install { complete: true, passes_left: false }, BootDecision::Installed)]
+    #[case::half_installed(BootInputs::Install { complete: false, passes_left: true }, BootDecision::CopyTarget)]
+    #[case::cannot_install(BootInputs::Install { complete: false, passes_left: false }, BootDecision::BeginRollBack(Reason::InstallFailed))]
+    #[case::first_run(BootInputs::Trial { bank_a: GOOD }, BootDecision::RunTrial)]
+    #[case::rotten_before_the_first_run(BootInputs::Trial { bank_a: BAD }, BootDecision::BeginRollBack(Reason::BankCorrupted))]
+    #[case::no_confirmation(BootInputs::Started { policy: Unconfirmed::RollBack, bank_a: GOOD }, BootDecision::BeginRollBack(Reason::NotConfirmedInTime))]
+    #[case::another_chance(BootInputs::Started { policy: Unconfirmed::RunAgain, bank_a: GOOD }, BootDecision::RunTrial)]
+    #[case::no_chance_for_a_broken_one(BootInputs::Started { policy: Unconfirmed::RunAgain, bank_a: BAD }, BootDecision::BeginRollBack(Reason::BankCorrupted))]
+    #[case::rolled_back(BootInputs::Rollback { complete: true, bank_a: GOOD, golden: GOOD, passes_left: false }, BootDecision::RolledBack)]
+    #[case::rolling_back(BootInputs::Rollback { complete: false, bank_a: BAD, golden: GOOD, passes_left: true }, BootDecision::CopyGolden)]
+    #[case::cannot_roll_back(BootInputs::Rollback { complete: false, bank_a: BAD, golden: GOOD, passes_left: false }, BootDecision::Stay(Reason::InstallFailed))]
+    #[case::nothing_to_go_back_to(BootInputs::Rollback { complete: false, bank_a: GOOD, golden: BAD, passes_left: true }, BootDecision::Keep(Reason::GoldenInvalid))]
+    #[case::nothing_anywhere(BootInputs::Rollback { complete: false, bank_a: BAD, golden: BAD, passes_left: true }, BootDecision::Stay(Reason::GoldenInvalid))]
+    fn a_row_of_the_table(#[case] inputs: BootInputs, #[case] decision: BootDecision) {
+        assert_eq!(decide(&inputs), decision);
+    }
+
+    /// Every input there is, but for the reason inside a refusal, which is only passed on.
+    fn every_input() -> Vec<BootInputs> {
+        let verdicts: Vec<Verdict> =
+            [Ok(())].into_iter().chain(Reason::ALL.iter().map(|reason| Err(*reason))).collect();
+        let mut all = Vec::new();
+        for &bank_a in &verdicts {
+            for slot in [None, Some(Slot::Zero), Some(Slot::One)] {
+                all.push(BootInputs::Blank { bank_a, slot });
+            }
+            all.push(BootInputs::Pending { request: bank_a });
+            all.push(BootInputs::Trial { bank_a });
+            for policy in [Unconfirmed::RollBack, Unconfirmed::RunAgain] {
+                all.push(BootInputs::Started { policy, bank_a });
+            }
+            for &golden in &verdicts {
+                for flags in 0..4_u8 {
+                    let (one, two) = (flags & 1 != 0, flags & 2 != 0);
+                    all.push(BootInputs::Idle { bank_a, golden, golden_known: one, passes_left: two });
+                    all.push(BootInputs::Rollback { complete: one, bank_a, golden, passes_left: two });
+                    all.push(BootInputs::Install { complete: one, passes_left: two });
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn nothing_runs_that_did_not_prove_itself_in_this_very_look() {
+        for inputs in every_input() {
+            match decide(&inputs) {
+                BootDecision::Run => assert!(matches!(inputs, BootInputs::Idle { bank_a: Ok(()), .. }), "{inputs:?}"),
+                BootDecision::RunTrial => assert!(
+                    matches!(inputs, BootInputs::Trial { bank_a: Ok(()) } | BootInputs::Started { bank_a: Ok(()), .. }),
+                    "{inputs:?}"
+                ),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn bank_a_is_written_only_in_the_phases_that_announced_it_or_when_it_is_broken_anyway() {
+        for inputs in every_input() {
+            match decide(&inputs) {
+                BootDecision::CopyTarget => assert!(matches!(inputs, BootInputs::Install { complete: false, .. })),
+                BootDecision::CopyGolden => assert!(matches!(
+                    inputs,
+                    BootInputs::Rollback { complete: false, golden: Ok(()), .. }
+                        | BootInputs::Idle { bank_a: Err(_), golden: Ok(()), .. }
+                )),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn copies_end_when_no_pass_is_left() {
+        for inputs in every_input() {
+            if let BootInputs::Idle { passes_left: false, .. }
+            | BootInputs::Install { passes_left: false, .. }
+            | BootInputs::Rollback { passes_left: false, .. } = inputs
+            {
+                let decision = decide(&inputs);
+                assert!(
+                    !matches!(decision, BootDecision::CopyTarget | BootDecision::CopyGolden | BootDecision::MakeGolden),
+                    "{inputs:?} {decision:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_passed_on_with_its_own_reason() {
+        for reason in Reason::ALL {
+            assert_eq!(decide(&BootInputs::Pending { request: Err(*reason) }), BootDecision::Reject(*reason));
         }
     }
 }

@@ -41,7 +41,7 @@ impl<H: Hardware + ?Sized> Engine<H> for CopyInstall {
             let part = (length - done).min(geometry.page_size);
             page.fill(0xFF);
             fetch(hw, source.layout, payload.start + done, &mut page[..part as usize])?;
-            put_page(hw, geometry.bank_a.start + done, page)?;
+            put_page(hw, Memory::Internal, geometry.bank_a.start + done, page)?;
             done += part;
         }
         // The trailer goes last, so that bank A has no valid header before it has its payload. It is gathered page by page:
@@ -59,14 +59,36 @@ impl<H: Hardware + ?Sized> Engine<H> for CopyInstall {
             let behind = &mut behind[..(used_end - header_end) as usize];
             // File offset of the first octet behind the header that this page holds.
             fetch(hw, source.layout, payload.end + header_end.saturating_sub(geometry.header_size), behind)?;
-            put_page(hw, trailer.start + done, page)?;
+            put_page(hw, Memory::Internal, trailer.start + done, page)?;
             done += geometry.page_size;
         }
         Ok(())
     }
 }
 
-/// File octets of a slot.
+/// Makes a slot a byte copy of the image in bank A. May be cut anywhere and is then called again; proves nothing.
+///
+/// # Errors
+/// Bank A holds no image, or a flash operation failed.
+pub(crate) fn copy_out<H: Hardware + ?Sized>(hw: &mut H, to: Slot) -> Result<(), Reason> {
+    let source = find(hw, Area::BankA)?;
+    let geometry = hw.geometry();
+    let start = geometry.slot(to).start;
+    let length = source.facts.total_len;
+    let mut page = [0_u8; MAX_PAGE_SIZE];
+    let page = page.get_mut(..geometry.page_size as usize).ok_or(Reason::FlashFault)?;
+    let mut done = 0;
+    while done < length {
+        let part = (length - done).min(geometry.page_size);
+        page.fill(0xFF);
+        fetch(hw, source.layout, done, &mut page[..part as usize])?;
+        put_page(hw, Memory::External, start + done, page)?;
+        done += part;
+    }
+    Ok(())
+}
+
+/// File octets, wherever they lie.
 fn fetch<H: Hardware + ?Sized>(hw: &mut H, layout: Layout, offset: u32, out: &mut [u8]) -> Result<(), Reason> {
     let extents = layout.extents(offset, out.len() as u32).ok_or(Reason::HeaderBad)?;
     let mut rest = out;
@@ -78,23 +100,23 @@ fn fetch<H: Hardware + ?Sized>(hw: &mut H, layout: Layout, offset: u32, out: &mu
     Ok(())
 }
 
-/// Makes a page of the internal flash hold `wanted`; does nothing when it already does.
-fn put_page<H: Hardware + ?Sized>(hw: &mut H, address: u32, wanted: &[u8]) -> Result<(), Reason> {
+/// Makes a page hold `wanted`; does nothing when it already does.
+fn put_page<H: Hardware + ?Sized>(hw: &mut H, memory: Memory, address: u32, wanted: &[u8]) -> Result<(), Reason> {
     hw.feed_watchdog();
-    if page_equals(hw, address, wanted)? {
+    if page_equals(hw, memory, address, wanted)? {
         return Ok(());
     }
-    erase_page(hw, Memory::Internal, address).map_err(|_| Reason::FlashFault)?;
-    write(hw, Memory::Internal, address, wanted).map_err(|_| Reason::FlashFault)
+    erase_page(hw, memory, address).map_err(|_| Reason::FlashFault)?;
+    write(hw, memory, address, wanted).map_err(|_| Reason::FlashFault)
 }
 
-fn page_equals<H: Hardware + ?Sized>(hw: &mut H, address: u32, wanted: &[u8]) -> Result<bool, Reason> {
+fn page_equals<H: Hardware + ?Sized>(hw: &mut H, memory: Memory, address: u32, wanted: &[u8]) -> Result<bool, Reason> {
     const CHUNK: usize = 256;
     let mut buffer = [0_u8; CHUNK];
     let mut at = address;
     for chunk in wanted.chunks(CHUNK) {
         let present = &mut buffer[..chunk.len()];
-        read(hw, Memory::Internal, at, present).map_err(|_| Reason::FlashFault)?;
+        read(hw, memory, at, present).map_err(|_| Reason::FlashFault)?;
         if present != chunk {
             return Ok(false);
         }

@@ -140,7 +140,8 @@ impl Record {
     pub const fn staging(&self) -> Slot {
         match self.golden {
             Some(slot) => slot.other(),
-            None => Slot::One,
+            // The other one is where golden will be made.
+            None => self.target,
         }
     }
 
