@@ -1,1 +1,22 @@
-//! Scenario language: YAML to Plan, pure
+//! The scenario language: YAML as written becomes a plan that says everything a run does and is judged by.
+//!
+//! Text, rack manifest and seed go in, a [`Plan`] comes out; the same three give the same plan, image bytes included.
+//! This crate opens no rack, reads no clock and runs nothing; the one thing it reads from disk is a scenario file, in
+//! [`catalogue`].
+
+pub mod diagnostic;
+pub mod expectations;
+pub mod forge;
+pub mod monitor;
+pub mod nodes;
+pub mod plan;
+pub mod proof;
+pub mod scalars;
+pub mod words;
+
+pub use diagnostic::Diagnostic;
+pub use expectations::ExpectationSpec;
+pub use forge::Forge;
+pub use monitor::Monitor;
+pub use plan::{Canary, KnownImage, Limits, Plan, PlannedExpectation, PlannedFault};
+pub use proof::{Clause, Proof, ProofMonitor};

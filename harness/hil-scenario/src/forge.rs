@@ -1,0 +1,217 @@
+//! Where a plan's images come from: `fixture-images`, with a cache that the caller owns.
+//!
+//! Forging half a mebibyte costs milliseconds and a suite asks for the same few images again and again. The cache is a
+//! value passed in, not a static: two worker threads may share one, and dropping it frees the octets.
+
+use fixture_images::metadata::{Metadata, MetadataTamper};
+use fixture_images::{Bench, Board, ForgedImage, ImageSpec, Tamper, TestKey, Verdict};
+use hil_model::{Behaviour, Digest, ImageCheck, Version};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// How the octets of the image differ from a well-made one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tampering {
+    /// Which tamper of the forge.
+    pub tamper: Tamper,
+    /// Its place, where it takes one.
+    pub at: Option<u32>,
+}
+
+/// How the Firmware Metadata differ from what the image says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lies {
+    /// Broken in this way.
+    pub tamper: Option<MetadataTamper>,
+    /// Says this configuration version.
+    pub config_version: Option<u16>,
+    /// Says this of the migration handler (`Some(None)`: that there is none).
+    pub oldest_migratable: Option<Option<u16>>,
+}
+
+/// What an image and its metadata should be. Equal recipes give equal octets.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Recipe {
+    /// Board table by name.
+    pub board: String,
+    /// Version.
+    pub version: Version,
+    /// Configuration schema it is made for.
+    pub config_version: u16,
+    /// Oldest schema its handler accepts; none: no handler.
+    pub oldest_migratable: Option<u16>,
+    /// Security counter; none: as the signing tool derives it from the version.
+    pub security_counter: Option<u32>,
+    /// What the payload does.
+    pub behaviour: Behaviour,
+    /// Octets of the file.
+    pub size: u32,
+    /// Makes payloads differ.
+    pub seed: u64,
+    /// What is wrong with the image.
+    pub tampering: Option<Tampering>,
+    /// What is wrong with the metadata.
+    pub lies: Lies,
+}
+
+/// An image and its metadata, as handed out and as the harness knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The file.
+    pub bytes: Arc<[u8]>,
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Firmware Metadata octets.
+    pub metadata: Arc<[u8]>,
+    /// Their SHA-256.
+    pub metadata_digest: Digest,
+    /// Hardware it is for.
+    pub hardware_id: u32,
+    /// SHA-256 of bank A with it installed, where it can be.
+    pub bank_a: Option<Digest>,
+    /// SHA-256 of its payload, where it has one.
+    pub payload: Option<Digest>,
+    /// The examiner's finding under the release key.
+    pub check: ImageCheck,
+}
+
+/// The forge would not make an image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot forge the image: {0}")]
+pub struct ForgeFailure(pub String);
+
+type Slot = Arc<OnceLock<Result<Arc<Made>, ForgeFailure>>>;
+
+/// The cache. Cheap to make; share one among plans of a suite.
+#[derive(Debug, Default)]
+pub struct Forge {
+    made: Mutex<BTreeMap<Recipe, Slot>>,
+}
+
+/// Most images kept; a suite needs a few dozen.
+const MOST_KEPT: usize = 256;
+
+impl Forge {
+    /// An empty cache.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The image of this recipe, made now or before.
+    ///
+    /// # Errors
+    /// The forge cannot make it: size too small, tamper without effect, unknown board.
+    pub fn make(&self, recipe: &Recipe) -> Result<Arc<Made>, ForgeFailure> {
+        let slot = {
+            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            if made.len() >= MOST_KEPT && !made.contains_key(recipe) {
+                made.clear();
+            }
+            Arc::clone(made.entry(recipe.clone()).or_default())
+        };
+        // Made outside the lock, so that two workers forge two images at once and never the same one twice.
+        slot.get_or_init(|| forge(recipe).map(Arc::new)).clone()
+    }
+}
+
+/// The public key that nodes are provisioned with: the test release key, SEC 1 uncompressed.
+#[must_use]
+pub fn provisioned_key() -> [u8; 65] {
+    fixture_images::signer::sec1(TestKey::release().public())
+}
+
+fn forge(recipe: &Recipe) -> Result<Made, ForgeFailure> {
+    let refuse = |error: &dyn std::fmt::Display| ForgeFailure(error.to_string());
+    let board = Board::named(&recipe.board).map_err(|e| refuse(&e))?;
+    let key = TestKey::release();
+    let honest = spec(recipe, &board)?.build(&key).map_err(|e| refuse(&e))?;
+    let bytes = match recipe.tampering {
+        None => honest.bytes.clone(),
+        Some(Tampering { tamper, at }) => {
+            let bench = Bench { signer: Some(&key), at, slot_size: Some(board.slot_size()) };
+            tamper.apply(&honest.bytes, &bench).map_err(|e| refuse(&e))?.bytes
+        }
+    };
+    let metadata = metadata(recipe, &honest, &bytes, &key)?;
+    let examination = fixture_images::examine(&bytes, Some(fixture_images::Signer::public(&key)));
+    let payload = examination.facts.as_ref().and_then(|facts| {
+        let payload = bytes.get(facts.payload.start as usize..facts.payload.end as usize)?;
+        Some(Digest(fixture_images::sha256(payload)))
+    });
+    let bank_a = examination.facts.as_ref().and_then(|facts| {
+        let image = ForgedImage {
+            bytes: bytes.clone(),
+            facts: facts.clone(),
+            digest: honest.digest,
+            image_hash: honest.image_hash,
+        };
+        let bank = fixture_images::bank_a_bytes(&image, &board).ok()?;
+        Some(Digest(fixture_images::sha256(&bank)))
+    });
+    Ok(Made {
+        digest: Digest(fixture_images::sha256(&bytes)),
+        bytes: bytes.into(),
+        metadata_digest: Digest(fixture_images::sha256(&metadata)),
+        metadata: metadata.into(),
+        hardware_id: board.hardware_id,
+        bank_a,
+        payload,
+        check: check(&examination.verdict),
+    })
+}
+
+fn spec(recipe: &Recipe, board: &Board) -> Result<ImageSpec, ForgeFailure> {
+    let Version { major, minor, revision, build } = recipe.version;
+    let version = fixture_images::Version { major, minor, revision, build };
+    let mut spec = ImageSpec::for_board(board, version);
+    spec.config_migration_version = recipe.config_version;
+    spec.oldest_migratable_version = recipe.oldest_migratable;
+    if recipe.security_counter.is_some() {
+        spec.security_counter = recipe.security_counter;
+    }
+    spec.build_id =
+        recipe.behaviour.build_id().parse().map_err(|e: fixture_images::ForgeError| ForgeFailure(e.to_string()))?;
+    spec.size = recipe.size;
+    spec.seed = recipe.seed;
+    Ok(spec)
+}
+
+/// Metadata of the image before it was tampered with, except for what the sender of the tampered file would have to
+/// state: its length and, where it was signed anew, the hash it now carries.
+fn metadata(recipe: &Recipe, honest: &ForgedImage, bytes: &[u8], key: &TestKey) -> Result<Vec<u8>, ForgeFailure> {
+    let mut said = Metadata::of(honest);
+    if let Some(Tampering { tamper, .. }) = recipe.tampering {
+        said.size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        if tamper.needs_key()
+            && let Ok(outline) = fixture_images::examine::outline(bytes)
+            && let Some(hash) = outline.tlv(fixture_images::layout::TLV_SHA256)
+            && let Ok(hash) = hash.value.try_into()
+        {
+            said = Metadata::of_facts(&outline.facts, hash);
+        }
+    }
+    if let Some(version) = recipe.lies.config_version {
+        said.config_migration_version = version;
+    }
+    if let Some(oldest) = recipe.lies.oldest_migratable {
+        said.oldest_migratable_version = oldest;
+    }
+    let octets = match recipe.lies.tamper {
+        Some(tamper) => tamper.apply(&said, key),
+        None => said.sign(key).map(Vec::from),
+    };
+    octets.map_err(|error| ForgeFailure(error.to_string()))
+}
+
+/// The examiner's verdict in the words of the ledger.
+fn check(verdict: &Verdict) -> ImageCheck {
+    match verdict {
+        Verdict::Valid => ImageCheck::Valid,
+        // Only said where no key was given to judge by; a key always is.
+        Verdict::Unjudged | Verdict::WrongKey | Verdict::BadSignature => ImageCheck::BadSignature,
+        Verdict::Unsigned => ImageCheck::Unsigned,
+        Verdict::HashMismatch => ImageCheck::HashMismatch,
+        Verdict::Malformed { .. } => ImageCheck::Malformed,
+    }
+}
