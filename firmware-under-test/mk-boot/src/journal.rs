@@ -317,3 +317,6 @@ impl Journal {
         Ok(Scan { newest, page, next_cell: used[page], other_blank: used[1 - page] == 0 })
     }
 }
+
+#[cfg(test)]
+mod tests;
