@@ -15,6 +15,7 @@ pub mod policy;
 pub mod provision;
 pub mod record;
 pub mod time;
+pub mod words;
 
 pub use action::{Action, OperatorOrder, Power, ProbeWrite, TimedAction, Trigger, When};
 pub use air::{AirEffect, AirMatch, AirRule, HoldUntil, MessageKind, Party, Receivers};
