@@ -81,10 +81,9 @@ impl Message {
         let message = match opcode {
             0x801B => Message::SubscriptionAdd(decode_subscription(r)?),
             0x801C => Message::SubscriptionDelete(decode_subscription(r)?),
-            0x801F => Message::SubscriptionStatus {
-                status: r.value(Status::from_u8)?,
-                subscription: decode_subscription(r)?,
-            },
+            0x801F => {
+                Message::SubscriptionStatus { status: r.value(Status::from_u8)?, subscription: decode_subscription(r)? }
+            }
             _ => return Err(Fault { offset: 0, kind: DecodeErrorKind::UnknownOpcode }),
         };
         r.end()?;
