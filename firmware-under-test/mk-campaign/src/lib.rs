@@ -22,12 +22,14 @@ pub mod alert;
 mod campaign;
 mod codec;
 pub mod fleet;
+mod initiator;
 pub mod journal;
 pub mod outcome;
 pub mod package;
 pub mod policy;
 pub mod stages;
 pub mod status;
+mod windows;
 
 pub use alert::{Alert, AlertKind};
 pub use campaign::{Campaign, CampaignError, OrderError, ResumeError};

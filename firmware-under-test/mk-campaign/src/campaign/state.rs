@@ -58,7 +58,9 @@ pub(super) enum Step {
 pub(super) enum Position {
     Ready,
     /// Between records: the stage before has passed, the next is not open.
-    Between,
+    Between {
+        next: u8,
+    },
     Stage {
         stage: u8,
         step: Step,
@@ -103,8 +105,11 @@ pub(super) struct State {
     pub nodes: Vec<NodeState>,
     pub position: Position,
     pub pause: Option<Pause>,
+    /// The operator ordered a pause, and its record is still to be made.
+    pub pause_ordered: bool,
     /// Per stage: an operator's override exempts it from threshold and health.
     pub overridden: Vec<bool>,
+    pub started_at: Instant,
     /// When the current survey began.
     pub survey_since: Instant,
     /// Distributions opened so far.
@@ -146,7 +151,9 @@ impl State {
             nodes,
             position: Position::Ready,
             pause: None,
+            pause_ordered: false,
             overridden: vec![false; count],
+            started_at: Instant::from_ticks(0),
             survey_since: Instant::from_ticks(0),
             opened: 0,
             distributions: Vec::new(),
@@ -158,7 +165,10 @@ impl State {
     pub fn apply(&mut self, record: &Record) -> Result<(), Inconsistent> {
         match record {
             Record::Created(_) => return Err(Inconsistent),
-            Record::Started { .. } => self.position = Position::Between,
+            Record::Started { at } => {
+                self.started_at = *at;
+                self.position = Position::Between { next: 0 };
+            }
             Record::StageStarted { stage, at, .. } => {
                 if usize::from(*stage) >= self.stages.len() {
                     return Err(Inconsistent);
@@ -181,8 +191,9 @@ impl State {
             Record::SoakStarted { stage, until, .. } => {
                 self.position = Position::Stage { stage: *stage, step: Step::Soak { until: *until } };
             }
-            Record::StagePassed { .. } => self.position = Position::Between,
+            Record::StagePassed { stage, .. } => self.position = Position::Between { next: stage.saturating_add(1) },
             Record::Paused { stage, at, reason, confirmed, targeted } => {
+                self.pause_ordered = false;
                 self.pause =
                     Some(Pause { stage: *stage, at: *at, reason: *reason, confirmed: *confirmed, targeted: *targeted });
             }
@@ -220,18 +231,6 @@ impl State {
         self.overridden.get(usize::from(stage)).copied().unwrap_or(false)
     }
 
-    /// The stage that runs, or the last one that ran.
-    pub fn current_stage(&self) -> Option<u8> {
-        match self.position {
-            Position::Stage { stage, .. } => Some(stage),
-            Position::Ready
-            | Position::Between
-            | Position::Stopping(_)
-            | Position::Reverse { .. }
-            | Position::Ended(_) => None,
-        }
-    }
-
     /// Distributions that have not ended at their gateway.
     pub fn running(&self) -> impl Iterator<Item = &Distribution> {
         self.distributions.iter().filter(|d| d.ended_at.is_none())
@@ -256,7 +255,7 @@ impl State {
                 Ok(())
             }
             Position::Ready
-            | Position::Between
+            | Position::Between { .. }
             | Position::Stage { .. }
             | Position::Stopping(_)
             | Position::Reverse { surveyed: true }
@@ -327,8 +326,7 @@ impl State {
                     *self.overridden.get_mut(usize::from(pause.stage)).ok_or(Inconsistent)? = true;
                 }
             }
-            // The pause itself has a record of its own.
-            OperatorOrder::Pause => {}
+            OperatorOrder::Pause => self.pause_ordered = true,
             OperatorOrder::Abort => self.stop(End::Aborted),
             OperatorOrder::RollBack => self.stop(End::RolledBack),
         }

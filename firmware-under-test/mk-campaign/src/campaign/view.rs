@@ -16,7 +16,7 @@ impl Campaign {
         }
         match self.state.position {
             Position::Ready => Activity::Ready,
-            Position::Between => Activity::Surveying { stage: 0 },
+            Position::Between { next } => Activity::Surveying { stage: next },
             Position::Stage { stage, step: Step::Survey } => Activity::Surveying { stage },
             Position::Stage { stage, step: Step::Deliver } => Activity::Delivering { stage },
             Position::Stage { stage, step: Step::Soak { until } } => Activity::Soaking { stage, until },
@@ -37,7 +37,7 @@ impl Campaign {
     pub fn status(&self) -> Status {
         let mut stages = vec![StageCounts::default(); self.state.stages.len()];
         let mut nodes = vec![];
-        for (index, (info, node)) in self.state.fleet.nodes().iter().zip(&self.state.nodes).enumerate() {
+        for (info, node) in self.state.fleet.nodes().iter().zip(&self.state.nodes) {
             if let Some(counts) = stages.get_mut(usize::from(node.stage)) {
                 counts.targeted += 1;
                 *match node.outcome {
@@ -54,7 +54,7 @@ impl Campaign {
                 node: info.addr,
                 stage: (node.stage != NOT_STAGED).then_some(node.stage),
                 outcome: node.outcome,
-                percent: self.percent(index),
+                percent: self.percent(info.addr, node.outcome),
                 faults: node.faults,
             });
         }
@@ -65,11 +65,11 @@ impl Campaign {
         Status { activity: self.activity(), stages, nodes, progress_permille }
     }
 
-    /// Progress of a node's transfer in percent.
-    fn percent(&self, index: usize) -> u8 {
-        match self.state.nodes.get(index) {
-            Some(node) if node.outcome == Some(Outcome::Updated) => 100,
-            Some(_) | None => 0,
+    /// Progress of a node's transfer in percent, as its gateway says.
+    fn percent(&self, node: Addr, outcome: Option<Outcome>) -> u8 {
+        match outcome {
+            Some(Outcome::Updated) => 100,
+            Some(_) | None => self.machines.iter().find_map(|machine| machine.percent(node)).unwrap_or(0),
         }
     }
 }
