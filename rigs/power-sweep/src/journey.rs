@@ -100,15 +100,19 @@ pub enum End {
 
 /// Which image bank A holds, octet for octet, as a probe would read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held {
+pub enum Held {
+    /// The old one, complete.
     Old,
+    /// The new one, complete.
     New,
+    /// Neither of them.
     Neither,
 }
 
 impl<const PAGE: usize> Scene<PAGE> {
     /// Compares bank A with both images without asking the bootloader.
-    pub(crate) fn held(&self, rig: &Rig<PAGE>) -> Held {
+    #[must_use]
+    pub fn held(&self, rig: &Rig<PAGE>) -> Held {
         let geometry = mk_boot::Hardware::geometry(rig);
         let payload = geometry.bank_a.start..geometry.bank_a.start + self.used;
         let trailer = geometry.trailer().start..geometry.trailer().end();

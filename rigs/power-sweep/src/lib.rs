@@ -15,7 +15,7 @@ mod rig;
 mod scene;
 mod sweep;
 
-pub use journey::{End, Journey};
+pub use journey::{End, Held, Journey};
 pub use report::{Cut, Finding, JourneyReport, SweepReport, Wrong};
 pub use rig::Rig;
 pub use scene::{SMALL, Scene, SceneError};

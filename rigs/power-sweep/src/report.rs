@@ -101,7 +101,7 @@ pub struct JourneyReport {
 pub struct SweepReport {
     /// Per journey.
     pub journeys: BTreeMap<Journey, JourneyReport>,
-    /// The first wrong points, at most [`SweepReport::MAX_FINDINGS`].
+    /// The first wrong points of each journey, at most [`SweepReport::MAX_FINDINGS`].
     pub findings: Vec<Finding>,
     /// All wrong points.
     pub wrong_points: u64,
@@ -114,7 +114,7 @@ pub struct SweepReport {
 }
 
 impl SweepReport {
-    /// Findings that are kept in full.
+    /// Findings that are kept in full, per journey.
     pub const MAX_FINDINGS: usize = 20;
 
     /// Points tried.
@@ -136,7 +136,8 @@ impl SweepReport {
 
     pub(crate) fn wrong(&mut self, finding: Finding) {
         self.wrong_points += 1;
-        if self.findings.len() < Self::MAX_FINDINGS {
+        let kept = self.findings.iter().filter(|kept| kept.journey == finding.journey).count();
+        if kept < Self::MAX_FINDINGS {
             self.findings.push(finding);
         }
     }

@@ -17,7 +17,7 @@ pub struct Rig<const PAGE: usize> {
     /// The two slots. Reads whole words, as QSPI does.
     pub external: FlashArray<PAGE, 4>,
     geometry: &'static Geometry,
-    key: PublicKey,
+    key: Option<PublicKey>,
     config_version: Option<u16>,
     digests: Memo<ContentKey, [u8; 32]>,
     verdicts: Memo<([u8; 65], [u8; 32], Vec<u8>), bool>,
@@ -33,7 +33,7 @@ impl<const PAGE: usize> Rig<PAGE> {
             internal: FlashArray::new("internal", geometry.internal_size(), &store, &supply, Timing::INSTANT),
             external: FlashArray::new("external", geometry.external_size(), &store, &supply, Timing::INSTANT),
             geometry,
-            key: PublicKey(key),
+            key: Some(PublicKey(key)),
             config_version,
             digests: Memo::new(),
             verdicts: Memo::new(),
@@ -44,6 +44,11 @@ impl<const PAGE: usize> Rig<PAGE> {
     #[must_use]
     pub const fn supply(&self) -> &PowerSupply {
         self.internal.supply()
+    }
+
+    /// Provisions another key, or none.
+    pub fn set_key(&mut self, key: Option<[u8; 65]>) {
+        self.key = key.map(PublicKey);
     }
 
     /// Works every digest and every verdict out anew from now on.
@@ -67,7 +72,7 @@ impl<const PAGE: usize> Rig<PAGE> {
 
 impl<const PAGE: usize> KeyStore for Rig<PAGE> {
     fn key(&mut self) -> Option<PublicKey> {
-        Some(self.key)
+        self.key
     }
 }
 

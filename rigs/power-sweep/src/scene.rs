@@ -61,6 +61,8 @@ pub struct Scene<const PAGE: usize> {
     pub(crate) new: FlashArray<PAGE, 1>,
     /// Octets of bank A that the images use, from its start: whole pages.
     pub(crate) used: u32,
+    /// The new image, as signed.
+    pub new_file: Vec<u8>,
 }
 
 impl<const PAGE: usize> Scene<PAGE> {
@@ -86,7 +88,7 @@ impl<const PAGE: usize> Scene<PAGE> {
         install(&mut new_bank, geometry, &new)?;
         boot(&mut rig, composition, ResetCause::PowerOn).map_err(SceneError::Boot)?;
         let longest = old.facts.payload.len().max(new.facts.payload.len());
-        Ok(Self { rig, old: old_bank, new: new_bank, used: longest.next_multiple_of(PAGE) as u32 })
+        Ok(Self { rig, old: old_bank, new: new_bank, used: longest.next_multiple_of(PAGE) as u32, new_file: new.bytes })
     }
 }
 

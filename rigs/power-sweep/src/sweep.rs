@@ -330,6 +330,11 @@ impl<const PAGE: usize, E: Engine<Rig<PAGE>>> Sweep<'_, '_, PAGE, E> {
             self.rig.internal.restore_from(base, range);
         }
         self.rig.internal.restore_from(base, geometry.journal.start..geometry.journal.end());
+        // No journey of the product writes a slot; one that does must not spoil the next point.
+        let slots = 0..self.rig.external.size();
+        if self.rig.external.activity(slots.clone()) != self.scene.rig.external.activity(slots) {
+            self.rig.external.clone_from(&self.scene.rig.external);
+        }
     }
 
     fn counts(&mut self, journey: Journey) -> &mut JourneyReport {
