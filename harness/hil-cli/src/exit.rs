@@ -7,6 +7,8 @@ use std::process::ExitCode;
 pub enum ExitClass {
     /// Our own fault.
     Internal,
+    /// Whoever read our output went away (`| head`): nobody is left to tell.
+    OutputClosed,
     /// The command line asks for what cannot be.
     Usage,
     /// A file given is not what it should be.
@@ -20,7 +22,7 @@ impl ExitClass {
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
-            Self::Internal => 1,
+            Self::Internal | Self::OutputClosed => 1,
             Self::Usage => 2,
             Self::InvalidFile => 3,
             Self::Product => 100,
@@ -75,7 +77,11 @@ impl CommandError {
 /// Writing the answer failed: a full disk, or a pipe whose reader went away.
 impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
-        Self::internal(format!("writing the output: {error}"))
+        let class = match error.kind() {
+            std::io::ErrorKind::BrokenPipe => ExitClass::OutputClosed,
+            _ => ExitClass::Internal,
+        };
+        Self::new(class, format!("writing the output: {error}"))
     }
 }
 
@@ -84,6 +90,9 @@ pub fn report(result: Result<(), CommandError>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
+    if error.class == ExitClass::OutputClosed {
+        return ExitCode::from(error.class.code());
+    }
     eprintln!("hil: {error}");
     if let Some(hint) = &error.hint {
         eprintln!("hint: {hint}");

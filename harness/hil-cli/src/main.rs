@@ -32,7 +32,5 @@ fn main() -> ExitCode {
         Command::Image(args) => commands::image::run(args, &mut out),
         Command::Package(args) => commands::package::run(args, &mut out),
     };
-    // A reader that went away (`| head`) is no failure of the command.
-    let _ = out.flush();
-    exit::report(result)
+    exit::report(result.and_then(|()| out.flush().map_err(Into::into)))
 }
