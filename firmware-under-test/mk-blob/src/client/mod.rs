@@ -354,11 +354,7 @@ impl<const N: usize> BlobClient<N> {
             Step::Chunks { .. } => None,
             Step::Settle { until } => Some(until.unwrap_or(self.last_now)),
             Step::Reports if self.active().all(|target| target.has_block) => Some(self.last_now),
-            Step::Reports => self
-                .active()
-                .filter(|target| !target.has_block)
-                .map(|target| target.active_at.unwrap_or(self.last_now) + self.timeout())
-                .min(),
+            Step::Reports => self.report_due(),
             Step::Idle | Step::Suspended | Step::Completed | Step::Failed | Step::Cancelled => None,
         }
     }

@@ -6,6 +6,8 @@ use mk_wire::blob::{BlockStart, Chunk, TransferStart};
 
 /// Steps that one call may take without sending anything: each is left at once when nobody is silent.
 const MAX_STEPS: usize = 8;
+/// Pull mode: how long a target may leave the client without a report (two report intervals of 30 s and 7 s).
+const REPORT_TIMEOUT: Duration = Duration::from_secs(67);
 
 /// What is asked in an acknowledged step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,9 +73,10 @@ impl<const N: usize> BlobClient<N> {
                 Step::Settle { until: Some(until) } if now < until => return None,
                 Step::Settle { until: Some(_) } => self.ask(now, Request::BlockGet),
                 Step::Reports => {
-                    self.drop_unreported(now);
                     if self.active().all(|target| target.has_block) {
                         self.block_done(now);
+                    } else if self.report_due().is_some_and(|at| at <= now) {
+                        self.ask(now, Request::BlockGet);
                     } else if chunk_allowed && !self.block.pending.is_empty() {
                         match self.config.group.or_else(|| self.first_that_misses_next()) {
                             Some(to) => return self.chunk(to, source, out),
@@ -167,11 +170,7 @@ impl<const N: usize> BlobClient<N> {
         match request {
             Request::Information => self.sizes_known(now),
             Request::TransferStart => self.next_block(now),
-            Request::BlockStart => {
-                let step = if self.is_pull() { Step::Reports } else { Step::Chunks { target: 0 } };
-                self.send_missing(now, step);
-            }
-            Request::BlockGet => self.send_missing(now, Step::Chunks { target: 0 }),
+            Request::BlockStart | Request::BlockGet => self.send_missing(now),
             Request::TransferGet => self.nobody_left(),
             Request::Cancel => {}
         }
@@ -236,12 +235,12 @@ impl<const N: usize> BlobClient<N> {
         union
     }
 
-    fn send_missing(&mut self, now: Instant, step: Step) {
+    fn send_missing(&mut self, now: Instant) {
         if self.active().all(|target| target.has_block) {
             self.block_done(now);
         } else {
             self.block.pending = self.union();
-            self.step = step;
+            self.step = if self.is_pull() { Step::Reports } else { Step::Chunks { target: 0 } };
         }
     }
 
@@ -283,16 +282,12 @@ impl<const N: usize> BlobClient<N> {
         count
     }
 
-    /// Pull mode: who has not reported within T_cli of its last chunk is lost.
-    fn drop_unreported(&mut self, now: Instant) {
-        let timeout = self.timeout();
-        let late = |target: &Target| {
-            target.is_active() && !target.has_block && target.active_at.is_some_and(|at| at + timeout <= now)
-        };
-        self.drop_where(late, DropReason::Timeout);
-        if self.active().next().is_none() {
-            self.nobody_left();
-        }
+    /// Pull mode: when the target that was silent longest is asked what it misses. Its report may have been lost, and a
+    /// server reports the end of a block only once.
+    pub(super) fn report_due(&self) -> Option<Instant> {
+        let wait = REPORT_TIMEOUT.min(self.timeout() / 2);
+        let waiting = self.active().filter(|target| !target.has_block);
+        waiting.map(|target| target.active_at.unwrap_or(self.last_now) + wait).min()
     }
 
     /// Who gets the next pending chunk: the group once, or each target that misses it in turn. `None` moves on to the
