@@ -11,19 +11,26 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod coap;
 pub mod config;
+mod context;
 pub mod effect;
 pub mod first_boot;
 mod hardware;
+mod metadata_check;
 pub mod migrate;
 mod node;
 mod opening;
 mod outbox;
 mod parts;
+mod progress;
 mod random;
 mod reports;
 mod settings;
 pub mod staging;
+mod subscriptions;
+mod update_server;
+mod update_state;
 
 pub use effect::{Effect, StartError, TraceEvent};
 pub use hardware::NodeHardware;

@@ -77,11 +77,6 @@ impl Outbox {
     pub fn next_wakeup(&self) -> Option<Instant> {
         self.waiting.iter().fold(None, |first, waiting| earliest(first, Some(waiting.due)))
     }
-
-    /// Is an answer with this purpose still waiting?
-    pub fn holds(&self, purpose: Purpose) -> bool {
-        self.waiting.iter().any(|waiting| waiting.purpose == purpose)
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ use crate::{random::Random, settings::earliest};
 /// How often a boot report is sent.
 pub(crate) const BOOT_REPORTS: u8 = 4;
 
-/// From the first message after boot or refusal: at least this late, and at most [`LATEST`].
+/// Gap after the first of them; each further one is three times as long.
+const FIRST_GAP: Duration = Duration::from_secs(10);
+
+/// From boot or news to its report: at least this, and at most [`LATEST`].
 const EARLIEST: Duration = Duration::from_millis(500);
 const LATEST: Duration = Duration::from_millis(2_500);
 
@@ -52,6 +55,14 @@ impl Verdict {
         Verdict { outcome: BootOutcome::Rejected, reason, about }
     }
 
+    /// The version that was refused or rolled back.
+    pub fn refused_version(&self) -> Option<Version> {
+        match self.outcome {
+            BootOutcome::RolledBack | BootOutcome::Rejected => Some(self.about),
+            BootOutcome::None | BootOutcome::FirstBoot | BootOutcome::Confirmed | BootOutcome::Unconfirmed => None,
+        }
+    }
+
     /// The running image was kept.
     pub fn confirmed(running: Version) -> Self {
         Verdict { outcome: BootOutcome::Confirmed, reason: Reason::None, about: running }
@@ -72,9 +83,12 @@ pub(crate) enum Due {
 /// When to say what.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    report_at: Option<Instant>,
-    reports_left: u8,
+    /// The series of boot reports: the next one, how many are left, and the gap after it.
+    series_at: Option<Instant>,
+    series_left: u8,
     gap: Duration,
+    /// A report for a reason of its own.
+    news_at: Option<Instant>,
     health_at: Instant,
     application_at: Instant,
     interval: Duration,
@@ -85,34 +99,38 @@ impl Schedule {
         // An interval of nothing would never let the clock go on.
         let interval = interval.max(Duration::from_millis(100));
         Schedule {
-            report_at: Some(now + random.between(EARLIEST, LATEST)),
-            reports_left: BOOT_REPORTS,
-            gap: Duration::from_secs(10),
+            series_at: Some(now + random.between(EARLIEST, LATEST)),
+            series_left: BOOT_REPORTS,
+            gap: FIRST_GAP,
+            news_at: None,
             health_at: now + random.between(Duration::from_ticks(0), interval),
             application_at: now + random.between(Duration::from_ticks(0), interval),
             interval,
         }
     }
 
-    /// One report soon: a refusal, or news. A running series of boot reports goes on.
+    /// One report soon: a refusal, or other news.
     pub fn report_soon(&mut self, now: Instant, random: &mut Random) {
         let soon = now + random.between(EARLIEST, LATEST);
-        self.report_at = earliest(self.report_at, Some(soon));
-        self.reports_left = self.reports_left.max(1);
+        self.news_at = earliest(self.news_at, Some(soon));
     }
 
-    /// The gateway has a report: no repetition is needed.
+    /// The gateway has a report: the series is over. News that came since is still told.
     pub fn report_arrived(&mut self) {
-        self.report_at = None;
-        self.reports_left = 0;
+        self.series_at = None;
+        self.series_left = 0;
     }
 
     /// The next thing that is due, moved on to its next time.
     pub fn take(&mut self, now: Instant) -> Option<Due> {
-        if self.report_at.is_some_and(|at| at <= now) {
-            self.reports_left = self.reports_left.saturating_sub(1);
-            self.report_at = (self.reports_left > 0).then_some(now + self.gap);
-            self.gap = self.gap * 3;
+        if self.series_at.is_some_and(|at| at <= now) {
+            self.series_left = self.series_left.saturating_sub(1);
+            self.series_at = (self.series_left > 0).then_some(now + self.gap);
+            self.gap *= 3;
+            return Some(Due::Report);
+        }
+        if self.news_at.is_some_and(|at| at <= now) {
+            self.news_at = None;
             return Some(Due::Report);
         }
         if self.health_at <= now {
@@ -127,7 +145,8 @@ impl Schedule {
     }
 
     pub fn next_wakeup(&self) -> Option<Instant> {
-        earliest(self.report_at, Some(self.health_at.min(self.application_at)))
+        let reports = earliest(self.series_at, self.news_at);
+        earliest(reports, Some(self.health_at.min(self.application_at)))
     }
 }
 

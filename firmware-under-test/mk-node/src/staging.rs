@@ -63,7 +63,7 @@ fn pages<H: NodeHardware>(hw: &mut H, block: Block) -> Result<Region, StageError
     let (slot, page) = (geometry.slot(block.slot), geometry.page_size);
     let length = block.len.checked_next_multiple_of(page).ok_or(StageError::Bounds)?;
     let end = block.offset.checked_add(length).ok_or(StageError::Bounds)?;
-    let aligned = block.offset % page == 0 && block.len > 0;
+    let aligned = block.offset.is_multiple_of(page) && block.len > 0;
     if !aligned || end > slot.length || length as usize > hw.block_buffer().len() {
         return Err(StageError::Bounds);
     }

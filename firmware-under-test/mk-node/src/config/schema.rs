@@ -116,6 +116,16 @@ impl Config {
         }
     }
 
+    /// Does the light belong to this lighting group?
+    #[must_use]
+    pub fn in_group(&self, group: u16) -> bool {
+        match self {
+            Config::V1(_) => false,
+            Config::V2(c) => c.groups.contains(&group),
+            Config::V3(c) => c.groups.contains(&group),
+        }
+    }
+
     /// Correction of the temperature sensor, in hundredths of a degree Celsius.
     #[must_use]
     pub const fn calibration_centi_c(&self) -> i16 {
