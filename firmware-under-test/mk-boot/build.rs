@@ -78,7 +78,7 @@ impl Board {
         if !self.page_size.is_power_of_two() || self.page_size > 4096 {
             return Err(format!("page_size {:#x} is no power of two up to 4096", self.page_size));
         }
-        if self.trailer_length % self.page_size != 0 || self.header_size >= self.trailer_length {
+        if !self.trailer_length.is_multiple_of(self.page_size) || self.header_size >= self.trailer_length {
             return Err(format!("trailer_length {:#x}: not whole pages, or no room for a header", self.trailer_length));
         }
         let internal = [
@@ -92,8 +92,8 @@ impl Board {
         for memory in [&internal[..], &external[..]] {
             for (index, (name, region)) in memory.iter().enumerate() {
                 if region.length == 0
-                    || region.start % self.page_size != 0
-                    || region.length % self.page_size != 0
+                    || !region.start.is_multiple_of(self.page_size)
+                    || !region.length.is_multiple_of(self.page_size)
                     || region.end() > u64::from(u32::MAX)
                 {
                     return Err(format!("{name} is empty, not aligned to pages, or too long"));

@@ -24,7 +24,7 @@ pub fn sha256<H: Hardware + ?Sized>(hw: &mut H, extents: &[Extent]) -> Result<[u
             read(hw, extent.memory, extent.address.wrapping_add(done), part)?;
             hasher.update(&*part);
             done += length;
-            if done % 4096 == 0 {
+            if done.is_multiple_of(4096) {
                 hw.feed_watchdog();
             }
         }

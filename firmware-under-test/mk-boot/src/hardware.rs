@@ -119,10 +119,10 @@ pub(crate) fn read<H: Hardware + ?Sized>(
 fn read_unaligned<F: ReadNorFlash>(flash: &mut F, address: u32, out: &mut [u8]) -> Result<(), ()> {
     const BOUNCE: usize = 64;
     let unit = F::READ_SIZE;
-    if unit == 1 || (address as usize % unit == 0 && out.len() % unit == 0) {
+    if unit == 1 || ((address as usize).is_multiple_of(unit) && out.len().is_multiple_of(unit)) {
         return flash.read(address, out).map_err(|_| ());
     }
-    if unit > BOUNCE || BOUNCE % unit != 0 {
+    if unit > BOUNCE || !BOUNCE.is_multiple_of(unit) {
         return Err(());
     }
     let mut bounce = [0_u8; BOUNCE];

@@ -8,8 +8,8 @@ use mk_wire::{
 use crate::{
     checks::{Candidate, Check},
     geometry::{Area, Slot},
-    hardware::{FlashFault, Hardware, PublicKey, read},
-    layout::{Extents, Layout, announced_payload},
+    hardware::{FlashFault, FlashOperation, Hardware, PublicKey, read},
+    layout::{Layout, announced_payload},
 };
 
 /// File octets of an area, for the parser.
@@ -33,7 +33,9 @@ impl<H: Hardware + ?Sized> Source for AreaSource<'_, H> {
 fn read_file<H: Hardware + ?Sized>(hw: &mut H, layout: Layout, offset: u32, out: &mut [u8]) -> Result<(), FlashFault> {
     let length = u32::try_from(out.len()).unwrap_or(u32::MAX);
     let mut done = 0;
-    for extent in layout.extents(offset, length).unwrap_or_else(Extents::new) {
+    // The parser stays inside the layout's capacity; were that ever wrong, nothing may be read from elsewhere.
+    let outside = FlashFault { memory: layout.memory(), operation: FlashOperation::Read, address: offset };
+    for extent in layout.extents(offset, length).ok_or(outside)? {
         let part = &mut out[done..done + extent.length as usize];
         read(hw, extent.memory, extent.address, part)?;
         done += extent.length as usize;

@@ -44,6 +44,15 @@ impl Layout {
         Ok(Self { area, geometry, payload })
     }
 
+    /// The memory that the area is in.
+    #[must_use]
+    pub const fn memory(&self) -> Memory {
+        match self.area {
+            Area::BankA => Memory::Internal,
+            Area::Slot(_) => Memory::External,
+        }
+    }
+
     /// Octets from the first of the header to the last that a TLV could have.
     #[must_use]
     pub const fn capacity(&self) -> u32 {

@@ -109,8 +109,6 @@ pub struct SweepReport {
     pub ecdsa: MemoCounts,
     /// SHA-256 runs.
     pub digests: MemoCounts,
-    /// Most erases of one journal page in the scene and the journeys without cuts.
-    pub journal_erases: u32,
 }
 
 impl SweepReport {

@@ -8,6 +8,9 @@ use mk_boot::{
 };
 use virtual_flash::{ContentKey, FlashArray, Memo, MemoCounts, PageStore, PowerSupply, Timing};
 
+/// What a signature check is about: key, digest, signature.
+type Claim = ([u8; 65], [u8; 32], Vec<u8>);
+
 /// A board with pages of `PAGE` octets. Digests and verdicts are remembered by content; the signature checks themselves are
 /// real.
 #[derive(Clone, Debug)]
@@ -20,7 +23,7 @@ pub struct Rig<const PAGE: usize> {
     key: Option<PublicKey>,
     config_version: Option<u16>,
     digests: Memo<ContentKey, [u8; 32]>,
-    verdicts: Memo<([u8; 65], [u8; 32], Vec<u8>), bool>,
+    verdicts: Memo<Claim, bool>,
 }
 
 impl<const PAGE: usize> Rig<PAGE> {

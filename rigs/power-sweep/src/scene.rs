@@ -5,6 +5,7 @@ use mk_boot::{
     Composition, FlashFault, Geometry, ResetCause, Slot, boot,
     engine::Engine,
     geometry::{FlashTiming, Region},
+    journal::Journal,
 };
 use virtual_flash::{FlashArray, FlashError};
 
@@ -89,6 +90,23 @@ impl<const PAGE: usize> Scene<PAGE> {
         boot(&mut rig, composition, ResetCause::PowerOn).map_err(SceneError::Boot)?;
         let longest = old.facts.payload.len().max(new.facts.payload.len());
         Ok(Self { rig, old: old_bank, new: new_bank, used: longest.next_multiple_of(PAGE) as u32, new_file: new.bytes })
+    }
+}
+
+impl<const PAGE: usize> Scene<PAGE> {
+    /// The same board after a longer life: its journal has `records` more records, all of the same state. So a journey can be
+    /// made to fall on the turn of a journal page.
+    ///
+    /// # Errors
+    /// The journal could not be written.
+    pub fn aged(mut self, records: usize) -> Result<Self, SceneError> {
+        let journal = Journal::of(&self.rig);
+        for _ in 0..records {
+            if let Some(record) = journal.load(&mut self.rig).map_err(SceneError::Boot)? {
+                journal.append(&mut self.rig, record).map_err(SceneError::Boot)?;
+            }
+        }
+        Ok(self)
     }
 }
 

@@ -103,9 +103,6 @@ impl<const PAGE: usize, E: Engine<Rig<PAGE>>> Sweep<'_, '_, PAGE, E> {
         if self.rig.external.activity(0..self.rig.external.size()) != slots_before {
             self.report.wrong(Finding { journey, first: None, second: None, wrong: Wrong::SlotWritten });
         }
-        let journal = self.rig.geometry().journal;
-        let wear = [journal.start, journal.end() - 1].map(|page| self.rig.internal.erase_count(page));
-        self.report.journal_erases = self.report.journal_erases.max(wear[0]).max(wear[1]);
         self.report.journeys.insert(journey, JourneyReport { operations: log.len(), ..JourneyReport::default() });
 
         let tears = TearModel::all(self.options.seed);

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use mk_boot::{Composition, geometry};
-use power_sweep::{DoubleCuts, SMALL, Scene, SweepOptions, sweep};
+use power_sweep::{DoubleCuts, Journey, SMALL, Scene, SweepOptions, sweep};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
 fn a_cut_at_any_operation_of_a_64_kib_update_leaves_a_whole_image_and_a_true_report() {
@@ -30,7 +31,26 @@ fn any_two_cuts_of_a_small_update_leave_a_whole_image_and_a_true_report() {
     let report = sweep(&scene, &composition, SweepOptions { double, ..SweepOptions::default() }).unwrap();
     println!("{report}");
     assert!(report.passed(), "{report}");
-    assert!(report.journal_erases > 0, "the journal pages turn over within this sweep");
+}
+
+/// The small board has four records to a journal page: eight ages put every record of every journey on the turn of a page,
+/// with an erase before it.
+#[test]
+fn cuts_on_the_turn_of_a_journal_page_are_no_worse() {
+    let composition = Composition::product();
+    let mut lengths: BTreeMap<Journey, BTreeSet<usize>> = BTreeMap::new();
+    for records in 2..10 {
+        let scene = Scene::<64>::new(&SMALL, 256, 1, &composition).unwrap().aged(records).unwrap();
+        let double = DoubleCuts::Window { stride: 5, window: 12, random: 4 };
+        let report = sweep(&scene, &composition, SweepOptions { double, ..SweepOptions::default() }).unwrap();
+        assert!(report.passed(), "{report}");
+        for (journey, found) in &report.journeys {
+            lengths.entry(*journey).or_default().insert(found.operations);
+        }
+    }
+    for (journey, lengths) in lengths {
+        assert_eq!(lengths.len(), 2, "{journey:?} was swept with an erase of a journal page and without: {lengths:?}");
+    }
 }
 
 #[test]
