@@ -150,7 +150,10 @@ fn a_reboot_inside_a_block_keeps_finished_blocks_and_a_second_transfer_sends_the
     assert!(!world.has_image(rebooted));
     assert!(world.has_image(Addr(0x0100)) && world.has_image(Addr(0x0102)));
 
-    // Update Start of the next distribution expects the same BLOB again.
+    // Nobody goes on with it, so it suspends itself; Update Start of the next distribution expects the same BLOB again.
+    while world.nodes[&rebooted].server.phase() != Phase::Suspended {
+        assert!(world.step());
+    }
     let now = world.now;
     let node = world.nodes.get_mut(&rebooted).unwrap();
     assert_eq!(node.server.expect(now, BLOB, 5, TIMEOUT_BASE, GATEWAY), Ok(Expected::Resumes));
