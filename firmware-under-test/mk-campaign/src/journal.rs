@@ -9,6 +9,7 @@ use crate::fleet::NodeInfo;
 use crate::outcome::Outcome;
 use crate::package::PackageInfo;
 use crate::policy::Policy;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use mk_wire::distribution::{RetrievedPhase, Status};
@@ -206,7 +207,7 @@ impl HealthFaults {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Record {
     /// First of every journal.
-    Created(Setup),
+    Created(Box<Setup>),
     /// The campaign began.
     Started {
         /// When.
@@ -435,7 +436,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, DamagedJournal> {
         let offset = bytes.len() - rest.len();
         match read_one(rest) {
             Read::Record(record, len) => {
-                records.push(record);
+                records.push(*record);
                 rest = rest.get(len..).unwrap_or_default();
             }
             Read::Torn => return Ok(Contents { records, good_len: offset }),
@@ -446,7 +447,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, DamagedJournal> {
 }
 
 enum Read {
-    Record(Record, usize),
+    Record(Box<Record>, usize),
     Torn,
     Damaged,
 }
@@ -463,7 +464,7 @@ fn read_one(bytes: &[u8]) -> Read {
     if body_len <= MAX_RECORD && digest.finalize() == u32::from_le_bytes(*crc) {
         // A record that passes its check but has another layout was written by another version of this crate.
         return match postcard::take_from_bytes::<Record>(body) {
-            Ok((record, [])) => Read::Record(record, FRAME + body_len),
+            Ok((record, [])) => Read::Record(Box::new(record), FRAME + body_len),
             Ok(_) | Err(_) => Read::Damaged,
         };
     }

@@ -17,6 +17,7 @@ use crate::package::{Package, PackageInfo};
 use crate::policy::{Policy, PolicyError};
 use crate::stages::Parts;
 use crate::windows;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -180,7 +181,7 @@ impl Campaign {
         }
         let setup = Setup { policy, fleet, package: package.info(), rollback: rollback.as_ref().map(Package::info) };
         let mut campaign = Self::assemble(setup.clone(), package, rollback, parts)?;
-        campaign.journal.push_back(Record::Created(setup));
+        campaign.journal.push_back(Record::Created(Box::new(setup)));
         Ok(campaign)
     }
 
@@ -206,7 +207,7 @@ impl Campaign {
                 return Err(ResumeError::OtherPackage { given, journalled });
             }
         }
-        let mut campaign = Self::assemble(setup, package, rollback, parts)?;
+        let mut campaign = Self::assemble(*setup, package, rollback, parts)?;
         for (index, record) in (1..).zip(records) {
             campaign.state.apply(&record).map_err(|_| ResumeError::Inconsistent { index })?;
         }

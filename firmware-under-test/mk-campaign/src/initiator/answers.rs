@@ -4,6 +4,7 @@
 
 use super::{Context, Initiator, MAX_RESUMES, Step, Upload, later};
 use crate::journal::{DistributionEnd, ReceiverResult};
+use alloc::boxed::Box;
 use mk_wire::access::AccessMessage;
 use mk_wire::distribution::{
     DistributionStatus, FirmwareStatus, Message, Phase, ReceiverList, ReceiverSet, Status, UploadPhase, UploadStatus,
@@ -91,7 +92,7 @@ impl Initiator {
 
     fn begin_upload(&mut self, now: Instant, context: &Context<'_>) {
         match Upload::new(now, self.gateway, context) {
-            Ok(upload) => self.step = Step::Uploading(upload),
+            Ok(upload) => self.step = Step::Uploading(Box::new(upload)),
             Err(_) => self.refused(Status::InternalError),
         }
     }

@@ -13,6 +13,7 @@ use self::upload::Upload;
 use crate::journal::{DistributionEnd, ReceiverResult};
 use crate::package::PackageInfo;
 use crate::policy::{RadioPolicy, Timing};
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use mk_wire::Addr;
@@ -56,7 +57,7 @@ enum Step {
     /// Upload Start.
     UploadStart,
     /// BLOB transfer.
-    Uploading(Upload),
+    Uploading(Box<Upload>),
     /// Upload Get: did the gateway store what it received? `sent` if it reported every block received.
     UploadCheck { sent: bool },
     /// Upload Cancel: another upload, or a broken one, is in the way.
