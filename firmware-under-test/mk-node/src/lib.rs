@@ -29,6 +29,8 @@ mod reports;
 mod settings;
 pub mod staging;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod update_server;
 mod update_state;
 

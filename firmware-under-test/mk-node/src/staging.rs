@@ -6,7 +6,10 @@
 //! the golden slot are never touched: the slot is the one that [`mk_boot::update::staging_slot`] names.
 
 use embedded_storage::nor_flash::NorFlash;
-use mk_boot::{Slot, geometry::Region};
+use mk_boot::{
+    Slot,
+    geometry::{MAX_PAGE_SIZE, Region},
+};
 
 use crate::hardware::NodeHardware;
 
@@ -87,19 +90,19 @@ impl<H: NodeHardware> Stager<H> for PageStager {
     }
 
     fn finish(&self, hw: &mut H, block: Block) -> Result<(), StageError> {
-        /// Octets copied at a time: the buffer and the flash are both behind `hw`.
-        const PART: usize = 256;
         let pages = pages(hw, block)?;
+        let page_size = hw.geometry().page_size as usize;
+        // The block buffer and the flash are both behind `hw`, so a page goes by way of the stack, as in the bootloader.
+        let mut buffer = [0xFF_u8; MAX_PAGE_SIZE];
+        let page = buffer.get_mut(..page_size).ok_or(StageError::Bounds)?;
         let (len, mut done) = (block.len as usize, 0_usize);
         while done < len {
+            let take = page_size.min(len - done);
+            page[..take].copy_from_slice(hw.block_buffer().get(done..done + take).ok_or(StageError::Bounds)?);
             // What follows the image in its last page stays erased.
-            let mut part = [0xFF_u8; PART];
-            let take = PART.min(len - done);
-            part[..take].copy_from_slice(hw.block_buffer().get(done..done + take).ok_or(StageError::Bounds)?);
-            let unit = <H::External as NorFlash>::WRITE_SIZE.max(1);
-            let octets = take.next_multiple_of(unit).min(PART);
-            let address = pages.start + done as u32;
-            hw.external().write(address, &part[..octets]).map_err(|_| StageError::Flash)?;
+            page[take..].fill(0xFF);
+            let octets = take.next_multiple_of(H::External::WRITE_SIZE).min(page_size);
+            hw.external().write(pages.start + done as u32, &page[..octets]).map_err(|_| StageError::Flash)?;
             done += take;
         }
         Ok(())

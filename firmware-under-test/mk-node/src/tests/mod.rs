@@ -1,0 +1,6 @@
+//! Rules of the node, told on a bench with a real bootloader, real images and a flash that can lose power.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod bench;
+mod flash;
+mod life;
