@@ -26,6 +26,9 @@ pub use fleet::{Fleet, NodeSpec, NodeType, Protocol};
 pub use ids::{Digest, FaultId, FloorId, GatewayId, NodeId, RuleId, Seed, StageIndex};
 pub use image::{BankArea, BankState, Behaviour, ImageCheck, ImageLabel, Version};
 pub use policy::{CampaignPolicy, StagePolicy, StageSize, Window};
-pub use provision::{AirLevel, Composition, PackageSupply, Profile, Provision, RackKind, RackManifest, TrafficProfile};
+pub use provision::{
+    AirLevel, Composition, PackageSupply, Profile, Program, Provision, RackKind, RackManifest, SuppliedImage,
+    TrafficProfile,
+};
 pub use record::{Finding, RunRecord, SuiteRecord, Verdict};
 pub use time::{Span, Time};

@@ -1,1 +1,27 @@
-//! Discrete-event rack: the firmware crates in virtual time
+//! The virtual rack: the product's firmware crates in a deterministic discrete-event simulation, behind the rack port.
+//!
+//! Boards, flash, air, gateways and the campaign process are simulated; bootloader, node, gateway and campaign are the
+//! real crates, and they cannot tell. The rack never decides what the product would do, and it never reads wall time or
+//! anything else that could differ between two runs of one seed.
+
+mod air;
+mod gateways;
+mod hardware;
+mod interposer;
+mod kernel;
+mod life;
+mod link_air;
+mod meshos;
+mod message;
+mod meter;
+mod mutants;
+mod place;
+mod probe;
+mod rack;
+mod random;
+mod scenes;
+mod slab;
+mod words;
+mod world;
+
+pub use rack::VirtualRack;

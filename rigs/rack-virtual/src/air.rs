@@ -1,0 +1,306 @@
+//! Messages between gateways and nodes: hand-over, loss, latency, the interposer, arrival.
+
+use crate::interposer::{Decision, Delivery};
+use crate::link_air::{datagram_latency, unicast_latency};
+use crate::message::{AirMessage, Carrier, classify_access, classify_coap};
+use crate::place::LinkBudget;
+use crate::words;
+use crate::world::{Due, World};
+use hil_model::{About, Fact, NodeId, Party, Span, Time, Witness};
+use mk_node::{Outgoing, Received};
+use mk_wire::Addr;
+use mk_wire::access::network_pdus;
+use std::rc::Rc;
+
+/// Time of an unsegmented control message over the relays to the last receiver of a group.
+const GROUP_LATENCY: Span = Span::millis(30);
+
+/// Who receives a message.
+#[derive(Debug, Clone)]
+pub enum Audience {
+    /// A gateway, by place.
+    Gateway(usize),
+    /// Nodes by place, less those that lost it.
+    Nodes {
+        /// All that listen.
+        listening: Rc<[u16]>,
+        /// Those that lost a segment, ascending.
+        lost: Vec<u16>,
+    },
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub struct Flight {
+    from: Party,
+    to: Addr,
+    carrier: Carrier,
+    audience: Audience,
+    bytes: Vec<u8>,
+    pdus: u16,
+    /// BLOB block its sender had opened when it was sent.
+    block: Option<u32>,
+    /// What the interposer recorded when it let the message go; such a message passes no rule again.
+    passed: Option<Option<Fact>>,
+}
+
+impl World {
+    fn launch(&mut self, at: Time, flight: Flight) {
+        let flight = self.flights.insert(flight);
+        self.wheel.insert(at, Due::Arrival { flight });
+    }
+
+    fn buffer(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(bytes);
+        buffer
+    }
+
+    /// A node sends: always to a gateway, or to nobody.
+    pub(crate) fn send_from_node(&mut self, node: usize, message: &Outgoing) {
+        let Some(gateway) = self.gateways.iter().position(|g| g.address() == message.to) else { return };
+        let host = &self.nodes[node];
+        let (from, budget) = (Party::Node(host.spec.id), host.budget);
+        let (carrier, pdus, latency) = match message.carrier {
+            mk_node::Carrier::Mesh => {
+                let pdus = network_pdus(message.bytes.len(), false) as u16;
+                (Carrier::Mesh, pdus, unicast_latency(budget, pdus, self.segment_interval))
+            }
+            mk_node::Carrier::Thread => (Carrier::Coap, 1, datagram_latency(message.bytes.len(), budget.hops)),
+        };
+        let host = &mut self.gateways[gateway];
+        let heard = host.air.unicast_heard(node, pdus, 1);
+        host.meter.delivered(u64::from(heard), u64::from(!heard));
+        if heard {
+            let bytes = self.buffer(&message.bytes);
+            let flight = Flight {
+                from,
+                to: message.to,
+                carrier,
+                audience: Audience::Gateway(gateway),
+                bytes,
+                pdus,
+                block: None,
+                passed: None,
+            };
+            self.launch(self.now + latency, flight);
+        }
+    }
+
+    /// A gateway sends an access message to a group or a node. A data message takes its train of segments.
+    pub(crate) fn send_access(&mut self, gateway: usize, to: Addr, data: bool, pdus: u16, spacing: Span, bytes: &[u8]) {
+        if let [0x83, 0x04, low, high, ..] = bytes {
+            self.gateways[gateway].current_block = Some(u32::from(u16::from_le_bytes([*low, *high])));
+        }
+        let listening = self.listening(gateway, to, data);
+        let now = self.now;
+        let host = &mut self.gateways[gateway];
+        let mut lost = Vec::new();
+        let at = if data {
+            host.meter.data(now, pdus, spacing);
+            let first = host.air.send(pdus);
+            for &node in listening.iter() {
+                if !host.air.heard(usize::from(node), first, pdus) {
+                    lost.push(node);
+                }
+            }
+            now + spacing.times(u64::from(pdus))
+        } else {
+            host.meter.control(pdus);
+            lost.extend(listening.iter().filter(|&&n| !host.air.unicast_heard(usize::from(n), pdus, 3)));
+            let budget = match *listening {
+                [only] => self.nodes[usize::from(only)].budget,
+                _ => LinkBudget { hops: 3, rssi_dbm: 0 },
+            };
+            let group = if to.is_unicast() { Span::ZERO } else { GROUP_LATENCY };
+            now + unicast_latency(budget, pdus, self.segment_interval) + group
+        };
+        let host = &mut self.gateways[gateway];
+        host.meter.delivered((listening.len() - lost.len()) as u64, lost.len() as u64);
+        let (from, block) = (Party::Gateway(host.id), host.current_block);
+        let bytes = self.buffer(bytes);
+        let audience = Audience::Nodes { listening, lost };
+        self.launch(at, Flight { from, to, carrier: Carrier::Mesh, audience, bytes, pdus, block, passed: None });
+    }
+
+    /// A gateway sends a CoAP datagram to a node.
+    pub(crate) fn send_datagram(&mut self, gateway: usize, to: Addr, bytes: &[u8]) {
+        let Some(node) = words::node(to).filter(|n| n.index() < self.nodes.len()).map(NodeId::index) else { return };
+        let hops = self.nodes[node].budget.hops;
+        let host = &mut self.gateways[gateway];
+        let from = Party::Gateway(host.id);
+        let heard = host.air.unicast_heard(node, 1, 3);
+        host.meter.delivered(u64::from(heard), u64::from(!heard));
+        if heard {
+            let latency = datagram_latency(bytes.len(), hops);
+            let bytes = self.buffer(bytes);
+            let audience = Audience::Nodes { listening: Rc::new([node as u16]), lost: Vec::new() };
+            let flight =
+                Flight { from, to, carrier: Carrier::Coap, audience, bytes, pdus: 1, block: None, passed: None };
+            self.launch(self.now + latency, flight);
+        }
+    }
+
+    /// Nodes that listen to an address. Group membership is looked up anew at every control message, which also begins a
+    /// new train of segments; the chunks of a train go to the same nodes.
+    fn listening(&mut self, gateway: usize, to: Addr, data: bool) -> Rc<[u16]> {
+        if let Some(node) = words::node(to) {
+            let here = node.index() < self.nodes.len();
+            return if here { Rc::new([node.index() as u16]) } else { Rc::new([]) };
+        }
+        if let (true, Some((group, nodes))) = (data, &self.gateways[gateway].group)
+            && *group == to
+        {
+            return Rc::clone(nodes);
+        }
+        let members = self.nodes.iter().enumerate().filter(|(_, h)| h.node().is_some_and(|n| n.listens_to(to)));
+        let nodes: Rc<[u16]> = members.map(|(i, _)| i as u16).collect();
+        let host = &mut self.gateways[gateway];
+        let places: Vec<usize> = nodes.iter().map(|&n| usize::from(n)).collect();
+        host.air.begin_train(&places);
+        host.group = Some((to, Rc::clone(&nodes)));
+        nodes
+    }
+
+    /// A message arrives at the ports of its receivers.
+    pub(crate) fn arrive(&mut self, flight: u32) {
+        let Some(mut flight) = self.flights.take(flight) else { return };
+        let message = if flight.passed.is_none() { self.interposed(&flight) } else { None };
+        match flight.audience {
+            Audience::Gateway(gateway) => self.arrive_at_gateway(gateway, &mut flight, message.as_ref()),
+            Audience::Nodes { ref listening, ref lost } => {
+                let (listening, lost) = (Rc::clone(listening), lost.clone());
+                for &node in listening.iter().filter(|n| lost.is_empty() || !lost.contains(n)) {
+                    self.arrive_at_node(usize::from(node), &mut flight, message.as_ref());
+                }
+            }
+        }
+        if self.spare.len() < 256 {
+            self.spare.push(flight.bytes);
+        }
+    }
+
+    /// The message decoded for the interposer, if a rule may act on it.
+    fn interposed(&self, flight: &Flight) -> Option<AirMessage> {
+        if self.interposer.is_idle() {
+            return None;
+        }
+        let (kind, block, chunk) = match flight.carrier {
+            Carrier::Mesh => classify_access(&flight.bytes, flight.block),
+            Carrier::Coap => {
+                let (kind, block) = classify_coap(&flight.bytes);
+                (kind, block, None)
+            }
+        };
+        let message = AirMessage {
+            from: flight.from,
+            carrier: flight.carrier,
+            bytes: flight.bytes.as_slice().into(),
+            kind,
+            block,
+            chunk,
+        };
+        self.interposer.acts_on(&message).then_some(message)
+    }
+
+    fn decide(&mut self, message: Option<&AirMessage>, receiver: Party) -> Option<Decision> {
+        let message = message?;
+        let sender = match message.from {
+            Party::Node(id) => self.nodes.get(id.index()),
+            Party::Gateway(_) | Party::AnyNode | Party::AnyGateway => None,
+        };
+        let trial_started = sender.and_then(|host| host.trial_started());
+        self.interposer.decide(self.now, message, receiver, trial_started)
+    }
+
+    /// Whom an interposition is about: the node at either end.
+    fn party_about(&self, message: &AirMessage, receiver: Party) -> About {
+        match (message.from, receiver) {
+            (Party::Node(id), _) | (_, Party::Node(id)) => About::Node(id),
+            (Party::Gateway(id), _) | (_, Party::Gateway(id)) => About::Gateway(id),
+            _ => About::Rack,
+        }
+    }
+
+    /// Carries a decision out: events now, deliveries now or later. `sole` is the receiver as an audience.
+    fn carry_decision(
+        &mut self,
+        decision: Decision,
+        flight: &Flight,
+        message: &AirMessage,
+        receiver: Party,
+        sole: &Audience,
+    ) {
+        let about = self.party_about(message, receiver);
+        for fact in decision.records {
+            self.note(about, Witness::Radio, fact);
+        }
+        for Delivery { delay, bytes, record } in decision.deliveries {
+            let passed = Flight {
+                from: flight.from,
+                to: flight.to,
+                carrier: flight.carrier,
+                audience: sole.clone(),
+                bytes: bytes.to_vec(),
+                pdus: flight.pdus,
+                block: flight.block,
+                passed: Some(record),
+            };
+            self.launch(self.now + delay, passed);
+        }
+    }
+
+    /// Writes down what the interposer recorded for this arrival.
+    fn note_passed(&mut self, flight: &mut Flight, receiver: Party) {
+        if let Some(fact) = flight.passed.as_mut().and_then(Option::take) {
+            let about = match (flight.from, receiver) {
+                (Party::Node(id), _) | (_, Party::Node(id)) => About::Node(id),
+                _ => About::Rack,
+            };
+            self.note(about, Witness::Radio, fact);
+        }
+    }
+
+    fn arrive_at_node(&mut self, node: usize, flight: &mut Flight, message: Option<&AirMessage>) {
+        let receiver = Party::Node(self.nodes[node].spec.id);
+        if let (Some(message), Some(decision)) = (message, self.decide(message, receiver)) {
+            let sole = Audience::Nodes { listening: Rc::new([node as u16]), lost: Vec::new() };
+            self.carry_decision(decision, flight, message, receiver, &sole);
+            return;
+        }
+        self.note_passed(flight, receiver);
+        let now = words::instant(self.now);
+        let from = match flight.from {
+            Party::Gateway(id) => Addr(id.unicast()),
+            Party::Node(id) => words::addr(id),
+            Party::AnyNode | Party::AnyGateway => return,
+        };
+        let budget = self.nodes[node].budget;
+        let received = Received { ttl_hops: budget.hops, rssi_dbm: budget.rssi_dbm };
+        let (to, carrier, bytes) = (flight.to, flight.carrier, &flight.bytes);
+        self.with_node(node, |running, board| match carrier {
+            Carrier::Mesh => running.on_access(now, from, to, received, bytes, board),
+            Carrier::Coap => running.on_coap(now, from, bytes, board),
+        });
+    }
+
+    fn arrive_at_gateway(&mut self, gateway: usize, flight: &mut Flight, message: Option<&AirMessage>) {
+        let receiver = Party::Gateway(self.gateways[gateway].id);
+        if let (Some(message), Some(decision)) = (message, self.decide(message, receiver)) {
+            self.carry_decision(decision, flight, message, receiver, &Audience::Gateway(gateway));
+            return;
+        }
+        self.note_passed(flight, receiver);
+        let Party::Node(from) = flight.from else { return };
+        let now = words::instant(self.now);
+        let host = &mut self.gateways[gateway];
+        if let Some(running) = &mut host.gateway {
+            match flight.carrier {
+                Carrier::Mesh => running.on_access(now, words::addr(from), flight.to, &flight.bytes),
+                Carrier::Coap => running.on_coap(now, words::addr(from), &flight.bytes),
+            }
+            self.touch_gateway(gateway);
+        }
+    }
+}
