@@ -298,7 +298,7 @@ impl Journal {
                 let part = &mut buffer[..batch as usize];
                 read(hw, Memory::Internal, start + offset, part)?;
                 for (index, cell) in part.as_chunks::<{ RECORD_SIZE as usize }>().0.iter().enumerate() {
-                    if cell.iter().all(|octet| *octet == 0xFF) {
+                    if u128::from_le_bytes(*cell) == u128::MAX {
                         continue;
                     }
                     *used = offset / RECORD_SIZE + index as u32 + 1;

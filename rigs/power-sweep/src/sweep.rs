@@ -94,13 +94,13 @@ impl<const PAGE: usize, E: Engine<Rig<PAGE>>> Sweep<'_, '_, PAGE, E> {
         self.rig.external.clone_from(&self.scene.rig.external);
         journey.prepare(&mut self.rig, self.composition)?;
         let mut base = self.rig.internal.clone();
-        let slots_before = self.rig.external.activity(0..self.rig.external.size());
+        let slots_before = self.rig.external.total_activity();
 
         self.rig.internal.record_operations(true);
         journey.travel(&mut self.rig, self.composition)?;
         let log = self.rig.internal.take_log();
         self.rig.internal.record_operations(false);
-        if self.rig.external.activity(0..self.rig.external.size()) != slots_before {
+        if self.rig.external.total_activity() != slots_before {
             self.report.wrong(Finding { journey, first: None, second: None, wrong: Wrong::SlotWritten });
         }
         self.report.journeys.insert(journey, JourneyReport { operations: log.len(), ..JourneyReport::default() });
@@ -328,8 +328,7 @@ impl<const PAGE: usize, E: Engine<Rig<PAGE>>> Sweep<'_, '_, PAGE, E> {
         }
         self.rig.internal.restore_from(base, geometry.journal.start..geometry.journal.end());
         // No journey of the product writes a slot; one that does must not spoil the next point.
-        let slots = 0..self.rig.external.size();
-        if self.rig.external.activity(slots.clone()) != self.scene.rig.external.activity(slots) {
+        if self.rig.external.total_activity() != self.scene.rig.external.total_activity() {
             self.rig.external.clone_from(&self.scene.rig.external);
         }
     }

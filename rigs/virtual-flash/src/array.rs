@@ -135,6 +135,7 @@ pub struct FlashArray<const PAGE: usize = 4096, const READ: usize = 1> {
     pages: Vec<Slot>,
     erases: Vec<u32>,
     words: Vec<u32>,
+    total: Activity,
     store: PageStore,
     blank: Arc<Page>,
     supply: PowerSupply,
@@ -160,6 +161,7 @@ impl<const PAGE: usize, const READ: usize> FlashArray<PAGE, READ> {
             pages: vec![Slot::Shared(store.blank()); count],
             erases: vec![0; count],
             words: vec![0; count],
+            total: Activity::default(),
             store: store.clone(),
             blank: store.blank(),
             supply: supply.clone(),
@@ -226,6 +228,12 @@ impl<const PAGE: usize, const READ: usize> FlashArray<PAGE, READ> {
             words_written: self.words[pages.clone()].iter().map(|words| u64::from(*words)).sum(),
             pages_erased: self.erases[pages].iter().map(|erases| u64::from(*erases)).sum(),
         }
+    }
+
+    /// What was done to the whole array; costs nothing to ask.
+    #[must_use]
+    pub const fn total_activity(&self) -> Activity {
+        self.total
     }
 
     /// Reads.

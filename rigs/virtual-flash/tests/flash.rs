@@ -248,6 +248,7 @@ fn activity_counts_what_firmware_did_and_not_what_a_programmer_loaded() {
     assert_eq!(flash.activity(0..256), Activity::default());
     assert_eq!(flash.activity(256..512), Activity { words_written: 4, pages_erased: 1 });
     assert_eq!(flash.activity(0..1024), Activity { words_written: 4, pages_erased: 2 });
+    assert_eq!(flash.total_activity(), flash.activity(0..1024));
     assert_eq!(flash.erase_count(300), 1);
 }
 

@@ -66,6 +66,7 @@ impl<const PAGE: usize, const READ: usize> FlashArray<PAGE, READ> {
 
     pub(super) fn blank_page(&mut self, page: usize) {
         self.erases[page] += 1;
+        self.total.pages_erased += 1;
         self.pages[page] = Slot::Shared(Arc::clone(&self.blank));
         self.apply_stuck(page);
     }
@@ -74,6 +75,7 @@ impl<const PAGE: usize, const READ: usize> FlashArray<PAGE, READ> {
     pub(super) fn write_in_page(&mut self, address: u32, bytes: &[u8]) -> Result<(), FlashError> {
         let page = address as usize / PAGE;
         self.words[page] += (bytes.len() / WORD) as u32;
+        self.total.words_written += (bytes.len() / WORD) as u64;
         if bytes.len() == PAGE
             && self.faults.none()
             && let Slot::Shared(shared) = &self.pages[page]
@@ -135,6 +137,7 @@ impl<const PAGE: usize, const READ: usize> FlashArray<PAGE, READ> {
         // Of the bits that were to be cleared, those in `kept` still stand.
         let after = (wanted | (u32::from_le_bytes(before) & kept)).to_le_bytes();
         self.words[page] += 1;
+        self.total.words_written += 1;
         let own = self.own(page);
         own.bytes[offset..offset + WORD].copy_from_slice(&after);
         let writes = &mut own.writes[offset / WORD];
@@ -151,6 +154,7 @@ impl<const PAGE: usize, const READ: usize> FlashArray<PAGE, READ> {
             TearModel::DoneThenDark => self.blank_page(page),
             TearModel::WordRandomBits(seed) => {
                 self.erases[page] += 1;
+                self.total.pages_erased += 1;
                 let own = self.own(page);
                 for (index, word) in own.bytes.as_chunks_mut::<WORD>().0.iter_mut().enumerate() {
                     let set = mix(seed ^ ((page as u64) << 40) ^ index as u64) as u32;
@@ -166,6 +170,7 @@ impl<const PAGE: usize, const READ: usize> FlashArray<PAGE, READ> {
 
     pub(super) fn erase_part(&mut self, page: usize, part: Range<usize>) {
         self.erases[page] += 1;
+        self.total.pages_erased += 1;
         let own = self.own(page);
         own.bytes[part.clone()].fill(0xFF);
         own.writes[part.start / WORD..part.end / WORD].fill(0);
