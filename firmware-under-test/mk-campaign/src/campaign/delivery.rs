@@ -281,7 +281,7 @@ impl Campaign {
         let mut curious = Vec::new();
         for distribution in &self.state.distributions {
             let Some(ended_at) = distribution.ended_at else { continue };
-            for &index in &distribution.nodes {
+            for index in self.nodes_of(distribution) {
                 match self.step_of(index) {
                     NodeStep::Settling => match self.rule_on(index, ended_at, now) {
                         Ruling::Wait => curious.push(index),
@@ -363,13 +363,18 @@ impl Campaign {
             && now < self.deadline(ended_at)
     }
 
+    /// Nodes for which this was the latest distribution; the others are judged by a later one.
+    fn nodes_of<'a>(&'a self, distribution: &'a Distribution) -> impl Iterator<Item = usize> + 'a {
+        let latest = |i: &usize| self.state.nodes.get(*i).is_some_and(|node| node.distribution == distribution.number);
+        distribution.nodes.iter().copied().filter(latest)
+    }
+
     fn is_settled(&self, distribution: &Distribution, now: Instant) -> bool {
         distribution.ended_at.is_some_and(|ended_at| {
-            distribution.nodes.iter().all(|&index| match self.step_of(index) {
+            self.nodes_of(distribution).all(|index| match self.step_of(index) {
                 NodeStep::Decided => !self.is_unverified(index, ended_at, now),
-                // Back in the queue, or in a later distribution that is judged by itself.
-                NodeStep::Waiting | NodeStep::OnAir => true,
-                NodeStep::Untouched | NodeStep::Settling => false,
+                NodeStep::Waiting => true,
+                NodeStep::OnAir | NodeStep::Untouched | NodeStep::Settling => false,
             })
         })
     }
@@ -387,7 +392,7 @@ impl Campaign {
         }
         let mut open = vec![false; self.state.nodes.len()];
         for distribution in self.state.distributions.iter().filter(|d| !self.is_settled(d, now)) {
-            for &index in &distribution.nodes {
+            for index in self.nodes_of(distribution) {
                 if let Some(open) = open.get_mut(index) {
                     *open = true;
                 }

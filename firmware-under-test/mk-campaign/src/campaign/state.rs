@@ -39,6 +39,8 @@ pub(super) struct NodeState {
     pub boot_count: u32,
     /// Distributions it was in.
     pub attempts: u8,
+    /// The latest of them.
+    pub distribution: u16,
     pub result: ReceiverResult,
     /// Boot count of a verdict on this version that is older than the campaign's distribution.
     pub prior_verdict: Option<u32>,
@@ -131,6 +133,7 @@ impl State {
             outcome: None,
             boot_count: 0,
             attempts: 0,
+            distribution: 0,
             result: ReceiverResult::UNKNOWN,
             prior_verdict: None,
             faults: HealthFaults::default(),
@@ -275,6 +278,7 @@ impl State {
             let (index, node) = self.node(*addr)?;
             node.step = NodeStep::OnAir;
             node.attempts = node.attempts.saturating_add(1);
+            node.distribution = number;
             node.result = ReceiverResult::UNKNOWN;
             indices.push(index);
         }

@@ -117,6 +117,8 @@ pub struct World {
     pub parts: Parts,
     /// Kill the campaign once so many records are on disk, leaving a torn one behind.
     pub crash_after: Option<usize>,
+    /// Kill it after every record.
+    pub crash_always: bool,
     pub crashes: u32,
     /// Heartbeats and application reports are sent.
     pub beats: bool,
@@ -201,6 +203,7 @@ impl World {
             rollback,
             parts,
             crash_after: None,
+            crash_always: false,
             crashes: 0,
             beats: true,
             rssi_dbm: -60,
@@ -284,7 +287,7 @@ impl World {
             while let Some(record) = self.campaign.poll_journal() {
                 record.encode(&mut self.file).unwrap();
                 self.records.push(record.clone());
-                if self.crash_after == Some(self.records.len()) {
+                if self.crash_always || self.crash_after == Some(self.records.len()) {
                     self.crash_after = None;
                     // The next record is torn.
                     let mut torn = Vec::new();
