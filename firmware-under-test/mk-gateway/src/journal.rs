@@ -194,6 +194,10 @@ impl Journal {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     pub fn poll(&mut self) -> Option<GatewayRecord> {
         self.records.pop_front()
     }

@@ -11,12 +11,20 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod asker;
+mod border_router;
 mod confirmations;
+mod distributor;
 mod gateway;
 mod journal;
+mod mesh;
 mod outgoing;
+mod outputs;
+mod receivers;
 mod settings;
+mod store;
 pub mod throttle;
+mod upload;
 
 pub use gateway::Gateway;
 pub use journal::GatewayRecord;

@@ -1,6 +1,7 @@
 //! What a gateway is told when it starts: who it is, whom it serves, and the limits and times it keeps.
 
 use alloc::vec::Vec;
+use mk_blob::client::Policy;
 use mk_wire::Addr;
 use mk_wire::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct GatewaySettings {
     pub chunk_size: u16,
     /// BLOB block size as a power of two, where the nodes can take it.
     pub block_size_log: u8,
+    /// How the BLOB client repeats its requests.
+    pub blob: Policy,
     /// Time to live of messages outside a distribution, which brings its own.
     pub default_ttl: u8,
     /// The only application key that the DFU models are bound to.
@@ -51,7 +54,7 @@ pub struct GatewaySettings {
 pub struct Limits {
     /// Receivers in the list.
     pub max_receivers: u16,
-    /// Mesh receivers of one distribution; more are refused, and MeshOS splits them.
+    /// Mesh receivers of one distribution, at most 128; more are refused, and MeshOS splits them.
     pub group_max: u16,
     /// Stored images.
     pub max_images: u16,
@@ -115,6 +118,7 @@ impl GatewaySettings {
             throttle_permille: 400,
             chunk_size: 185,
             block_size_log: 15,
+            blob: Policy::default(),
             default_ttl: 5,
             app_key_index: 0,
             limits: Limits::default(),

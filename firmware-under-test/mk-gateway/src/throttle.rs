@@ -87,14 +87,14 @@ impl Throttle {
         self.open && self.level(now) >= self.depth()
     }
 
-    /// When the next message may start; `None` while the window is closed.
+    /// When the next message may start, perhaps in the past; `None` while the window is closed.
     #[must_use]
-    pub fn next_start(&self, now: Instant) -> Option<Instant> {
+    pub fn next_start(&self) -> Option<Instant> {
         if !self.open {
             return None;
         }
-        let missing = u64::try_from(self.depth() - self.level(now)).unwrap_or(0);
-        Some(now + Duration::from_micros(missing.div_ceil(u64::from(self.permille))))
+        let missing = u64::try_from(self.depth() - self.tokens).unwrap_or(0);
+        Some(self.refilled_at + Duration::from_micros(missing.div_ceil(u64::from(self.permille))))
     }
 
     /// Pays for a mesh message of `pdus` PDUs that starts now.
