@@ -15,6 +15,8 @@ mod answers;
 mod config;
 mod requests;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, ConfigError, Policy, Repeat};
 pub use target::{DropReason, Target, TargetState};
