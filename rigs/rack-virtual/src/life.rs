@@ -173,9 +173,9 @@ impl World {
     }
 
     /// Powers a provisioned node for the first time; not a reset that anybody counts.
-    pub(crate) fn first_power(&mut self, node: usize) {
+    pub(crate) fn first_power(&mut self, node: usize, after: Span) {
         self.nodes[node].begin_life();
-        self.boot(node, ResetCause::PowerOn);
+        self.boot(node, ResetCause::PowerOn, after);
     }
 
     /// Resets a node.
@@ -192,11 +192,11 @@ impl World {
             self.say(node, Witness::Power, Fact::Crashed);
             return;
         }
-        self.boot(node, cause);
+        self.boot(node, cause, Span::ZERO);
     }
 
-    /// Runs the bootloader. It works at once; its time passes until [`Due::BootDone`].
-    fn boot(&mut self, node: usize, cause: ResetCause) {
+    /// Runs the bootloader. It works at once; its time passes until [`Due::BootDone`], and begins `after` now.
+    fn boot(&mut self, node: usize, cause: ResetCause, after: Span) {
         let composition = mutants::bootloader(self.composition);
         let host = &mut self.nodes[node];
         let before = (host.board.internal.clone(), host.board.external.clone());
@@ -209,7 +209,7 @@ impl World {
         let dark = host.board.supply.is_dark();
         host.state = State::Booting(Box::new(Boot { report, cause, began: self.now, before }));
         let due = if dark { Due::Dark { node: node16, life } } else { Due::BootDone { node: node16, life } };
-        self.wheel.insert(self.now + if dark { busy } else { time }, due);
+        self.wheel.insert(self.now + after + if dark { busy } else { time }, due);
     }
 
     pub(crate) fn boot_done(&mut self, node: usize, life: u32) {

@@ -17,7 +17,7 @@ use crate::world::{Due, World};
 use hil_model::fact::{Fact, Moment};
 use hil_model::{
     About, Action, AirLevel, BankArea, Capability, Digest, FaultId, Fleet, NodeId, NodeSpec, ProbeWrite, Profile,
-    Protocol, Provision, RackKind, RackManifest, SuppliedImage, Time, Witness,
+    Protocol, Provision, RackKind, RackManifest, Span, SuppliedImage, Time, Witness,
 };
 use hil_rack::{Observation, Rack, RackError};
 use mk_boot::geometry::{self, Geometry, Memory, Slot};
@@ -254,24 +254,15 @@ fn build(provision: &Provision, remember: bool) -> Result<World, RackError> {
         tear: Stream::new(provision.seed, Purpose::Tear, 0),
         pending: VecDeque::new(),
     };
-    start(&mut world, provision);
+    start(&mut world);
     Ok(world)
 }
 
-fn start(world: &mut World, provision: &Provision) {
+fn start(world: &mut World) {
     for node in 0..world.nodes.len() {
-        let spec = world.nodes[node].spec;
-        let fact = Fact::NodeProvisioned {
-            floor: spec.floor,
-            running: provision.running.digest,
-            config_version: spec.config_version,
-        };
-        world.note(About::Node(spec.id), Witness::Harness, fact);
         world.read_banks(node, Moment::Provisioned);
-        world.now = Time(node as u64 * POWER_UP_STEP_US * 1_000);
-        world.first_power(node);
+        world.first_power(node, Span::micros(POWER_UP_STEP_US).times(node as u64));
     }
-    world.now = Time::ZERO;
     for gateway in 0..world.gateways.len() {
         world.touch_gateway(gateway);
     }
