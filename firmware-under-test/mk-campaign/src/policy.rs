@@ -317,3 +317,59 @@ impl Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn with(change: impl FnOnce(&mut Policy)) -> Policy {
+        let mut policy = Policy::default();
+        change(&mut policy);
+        policy
+    }
+
+    fn sized(sizes: &[StageSize]) -> Policy {
+        let stage = |&size| StagePolicy { size, soak: Duration::from_secs(0) };
+        with(|p| p.stages = sizes.iter().map(stage).collect())
+    }
+
+    fn window(from_minute: u16, to_minute: u16) -> Policy {
+        with(|p| p.windows = vec![Window { from_minute, to_minute }])
+    }
+
+    #[rstest]
+    #[case::product(Policy::default())]
+    #[case::whole_fleet(sized(&[StageSize::Percent(100)]))]
+    #[case::full_throttle(with(|p| p.throttle_permille = 1000))]
+    #[case::no_threshold(with(|p| p.success_permille = 0))]
+    #[case::window_to_midnight(window(0, 1440))]
+    #[case::two_at_once(with(|p| p.concurrency = 2))]
+    #[case::default_ttl(with(|p| p.radio.ttl = 0xFF))]
+    fn a_policy_is_accepted(#[case] policy: Policy) {
+        assert_eq!(policy.check(), Ok(()));
+    }
+
+    #[rstest]
+    #[case(sized(&[]), PolicyError::StageCount(0))]
+    #[case(sized(&[StageSize::Rest; 256]), PolicyError::StageCount(256))]
+    #[case(sized(&[StageSize::Count(0)]), PolicyError::StageSize { stage: 0, size: StageSize::Count(0) })]
+    #[case(sized(&[StageSize::Percent(101)]), PolicyError::StageSize { stage: 0, size: StageSize::Percent(101) })]
+    #[case(sized(&[StageSize::Rest, StageSize::Count(1)]), PolicyError::AfterRest { stage: 1 })]
+    #[case(with(|p| p.success_permille = 1001), PolicyError::Permille { field: "success", value: 1001 })]
+    #[case(with(|p| p.throttle_permille = 0), PolicyError::Permille { field: "throttle", value: 0 })]
+    #[case(with(|p| p.throttle_permille = 1001), PolicyError::Permille { field: "throttle", value: 1001 })]
+    #[case(with(|p| p.health.healthy_permille = 1001), PolicyError::Permille { field: "healthy", value: 1001 })]
+    #[case(window(60, 60), PolicyError::Window { from_minute: 60, to_minute: 60 })]
+    #[case(window(1440, 60), PolicyError::Window { from_minute: 1440, to_minute: 60 })]
+    #[case(window(0, 1441), PolicyError::Window { from_minute: 0, to_minute: 1441 })]
+    #[case(with(|p| p.start_minute = 1440), PolicyError::StartMinute(1440))]
+    #[case(with(|p| p.concurrency = 0), PolicyError::Concurrency(0))]
+    #[case(with(|p| p.concurrency = 3), PolicyError::Concurrency(3))]
+    #[case(with(|p| p.radio.ttl = 0x80), PolicyError::Prohibited { field: "ttl", value: 0x80 })]
+    #[case(with(|p| p.radio.app_key_index = 0x1000), PolicyError::Prohibited { field: "AppKey index", value: 0x1000 })]
+    #[case(with(|p| p.timing.ask_tries = 0), PolicyError::Zero("ask tries"))]
+    fn a_policy_is_refused(#[case] policy: Policy, #[case] error: PolicyError) {
+        assert_eq!(policy.check(), Err(error));
+    }
+}

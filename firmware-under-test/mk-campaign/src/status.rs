@@ -171,3 +171,31 @@ fn power(base: f64, exponent: u32) -> f64 {
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    /// The reference values of the radio model, sections 11 and 12: 512 KiB to 100 nodes.
+    #[rstest]
+    #[case::full_speed(10_000, 7.5e-5, 9.1)]
+    #[case::at_forty_per_cent(23_500, 2e-7, 18.1)]
+    #[case::ideal(10_000, 0.0, 7.86)]
+    fn the_forecast_agrees_with_the_radio_model(#[case] spacing_us: u32, #[case] loss: f64, #[case] minutes: f64) {
+        let input =
+            ForecastInput { targets: 100, image_size: 524_288, chunk_size: 185, block_size: 32_768, spacing_us, loss };
+        let found = forecast(&input).as_ticks() as f64 / 60e6;
+        assert!((found / minutes - 1.0).abs() < 0.04, "{found} min, expected {minutes} min");
+    }
+
+    #[rstest]
+    #[case(f64::NAN)]
+    #[case(f64::INFINITY)]
+    #[case(-1.0)]
+    #[case(1.0)]
+    fn a_forecast_of_nonsense_ends(#[case] loss: f64) {
+        let zero = ForecastInput { targets: 0, image_size: 0, chunk_size: 0, block_size: 0, spacing_us: 0, loss };
+        assert!(forecast(&zero) < Duration::from_hours(1));
+    }
+}

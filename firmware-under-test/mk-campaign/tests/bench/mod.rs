@@ -85,6 +85,7 @@ impl FakeNode {
 
 /// Things that happen at a time.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "the queue of a test")]
 pub enum Event {
     /// The node boots into this image, on trial or not.
     Boot { node: Addr, version: Version, trial: bool, outcome: BootOutcome, reason: Reason },
