@@ -27,6 +27,8 @@ pub struct Lies {
     pub config_version: Option<u16>,
     /// Says this of the migration handler (`Some(None)`: that there is none).
     pub oldest_migratable: Option<Option<u16>>,
+    /// Where the image was broken and signed anew: the facts are still those of the image before.
+    pub facts_before_tampering: bool,
 }
 
 /// What an image and its metadata should be. Equal recipes give equal octets.
@@ -188,7 +190,9 @@ fn metadata(recipe: &Recipe, honest: &ForgedImage, bytes: &[u8], key: &TestKey) 
             && let Some(hash) = outline.tlv(fixture_images::layout::TLV_SHA256)
             && let Ok(hash) = hash.value.try_into()
         {
-            said = Metadata::of_facts(&outline.facts, hash);
+            let before = recipe.lies.facts_before_tampering;
+            said = Metadata::of_facts(if before { &honest.facts } else { &outline.facts }, hash);
+            said.size = outline.facts.total_len;
         }
     }
     if let Some(version) = recipe.lies.config_version {

@@ -3,6 +3,8 @@
 //! A plan holds no position of any file and asks no rack: what it needs is in [`Plan::needs`], what it knows of images in
 //! [`Plan::images`]. The verdict of a run is a function of a plan and a ledger.
 
+mod describe;
+
 use crate::expectations::ExpectationSpec;
 use crate::monitor::Monitor;
 use crate::proof::{Proof, ProofMonitor};
@@ -42,6 +44,8 @@ pub struct PlannedFault {
     pub id: FaultId,
     /// Kind: `corrupt-block`.
     pub kind: &'static str,
+    /// As written, on one line.
+    pub text: String,
     /// Nodes it names; empty when it is aimed at all.
     pub nodes: Vec<NodeId>,
     /// What shows that it happened.
@@ -53,6 +57,8 @@ pub struct PlannedFault {
 pub struct PlannedExpectation {
     /// Its name in findings: `expect[0] outcome`.
     pub rule: String,
+    /// As written, on one line.
+    pub text: String,
     /// What is expected.
     pub spec: ExpectationSpec,
 }
