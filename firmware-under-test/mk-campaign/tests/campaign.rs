@@ -8,7 +8,7 @@ use mk_campaign::journal::Record;
 use mk_campaign::status::Activity;
 use mk_campaign::{End, OperatorOrder, OrderError, Outcome, PauseReason, StageSize};
 use mk_wire::Reason;
-use mk_wire::distribution::RetrievedPhase;
+use mk_wire::distribution::{Phase, RetrievedPhase};
 use mk_wire::north::{Notice, Order};
 use mk_wire::vendor::BootOutcome;
 use rstest::rstest;
@@ -235,7 +235,7 @@ fn abort_cancels_what_runs_and_leaves_nodes_as_they_are() {
     let running_new = world.nodes.values().filter(|n| n.running == NEW).count();
     let updated = world.outcomes().values().filter(|o| **o == Some(Outcome::Updated)).count();
     assert_eq!((running_new, updated), (12, 12));
-    assert_eq!(world.gateways.values().next().unwrap().phase, mk_wire::distribution::Phase::Idle);
+    assert_eq!(world.gateways.values().next().unwrap().phase, Phase::Idle);
     assert_eq!(world.campaign.on_order(world.now, OperatorOrder::Resume), Err(OrderError::NotRunning));
     assert_eq!(world.campaign.next_wakeup(), None);
 }
@@ -361,5 +361,38 @@ fn a_composition_without_threshold_never_pauses_for_it() {
     world.behave(1..=24, Behaviour::RollsBack);
     world.start();
     world.run_until(at(4 * HOUR));
+    assert_eq!(world.campaign.activity(), Activity::Ended(End::Completed));
+}
+
+/// Whatever an earlier campaign left at the gateway: what is distributed is this campaign's image.
+#[rstest]
+#[case(Phase::TransferActive)]
+#[case(Phase::TransferSuspended)]
+#[case(Phase::Completed)]
+#[case(Phase::Failed)]
+fn an_image_of_the_same_version_at_the_gateway_is_not_taken_for_ours(#[case] phase: Phase) {
+    let mut world = World::new(policy(&[(StageSize::Rest, 0)]), fleet(12, 1, 1));
+    world.gateways.values_mut().next().unwrap().left_behind(NEW, phase);
+    world.start();
+    world.run_until(at(HOUR));
+    assert_eq!(world.campaign.activity(), Activity::Ended(End::Completed));
+    let gateway = world.gateways.values().next().unwrap();
+    assert_eq!((gateway.started, gateway.stored.len()), (1, 1));
+    assert_eq!(gateway.stored[0].1, world.package.image);
+}
+
+#[test]
+fn a_pause_while_nodes_install_lets_them_finish_and_does_not_hammer_the_gateway() {
+    let mut world = World::new(policy(&[(StageSize::Rest, 0)]), fleet(12, 1, 1));
+    world.start();
+    world.run_until(at(630));
+    world.order(OperatorOrder::Pause);
+    let orders = world.orders.len();
+    world.run_until(at(HOUR));
+    assert!(world.nodes.values().all(|n| n.running == NEW && !n.trial));
+    assert!(world.orders.len() < orders + 100, "{}", world.orders.len() - orders);
+    assert!(matches!(world.campaign.activity(), Activity::Paused { .. }));
+    world.order(OperatorOrder::Resume);
+    world.run_for(HOUR);
     assert_eq!(world.campaign.activity(), Activity::Ended(End::Completed));
 }

@@ -50,8 +50,8 @@ impl Initiator {
                 (Status::Success | Status::FirmwareNotFound, _) => self.go(now, Step::UploadStart),
                 (other, _) => self.refused(other),
             },
-            Step::MakeRoom => match status.status {
-                Status::Success => self.restart(now, Step::UploadStart),
+            Step::MakeRoom | Step::Discard => match status.status {
+                Status::Success => self.start_over(now),
                 Status::BusyWithDistribution => self.restart(now, Step::Clear),
                 other => self.refused(other),
             },
@@ -63,31 +63,37 @@ impl Initiator {
         let ours = status.upload.is_none_or(|upload| upload.fwid == context.package.fwid().as_ref());
         match self.step {
             Step::UploadStart => match (status.status, status.phase) {
-                (Status::Success, UploadPhase::TransferSuccess) if ours => self.restart(now, Step::Find),
+                (Status::Success, UploadPhase::TransferSuccess) if ours => self.find(now),
                 (Status::Success, UploadPhase::TransferActive) if ours => self.begin_upload(now, context),
                 (Status::Success, UploadPhase::TransferError) | (Status::BusyWithUpload, _) => {
                     self.restart(now, Step::UploadCancel);
                 }
                 (Status::BusyWithDistribution, _) => self.restart(now, Step::Clear),
                 (Status::InsufficientResources, _) => self.restart(now, Step::MakeRoom),
+                // Another image of the same firmware id, for all that can be told from here.
+                (Status::InternalError, _) => self.restart(now, Step::Discard),
                 // The answer to an earlier Get or Cancel.
                 (Status::Success, _) => {}
                 (other, _) => self.refused(other),
             },
             Step::UploadCheck { sent } => match status.phase {
-                UploadPhase::TransferSuccess if ours => self.go(now, Step::Find),
+                UploadPhase::TransferSuccess if ours => self.find(now),
                 // Being stored; asked again, and for how long, patience bounds.
                 UploadPhase::TransferActive if ours && sent => {}
-                UploadPhase::Idle => self.restart(now, Step::Find),
+                UploadPhase::Idle => self.start_over(now),
                 UploadPhase::TransferSuccess | UploadPhase::TransferActive | UploadPhase::TransferError => {
                     self.restart(now, Step::UploadCancel);
                 }
             },
-            Step::UploadCancel if status.phase == UploadPhase::Idle || status.phase == UploadPhase::TransferSuccess => {
-                self.go(now, Step::Find);
-            }
+            Step::UploadCancel if status.phase == UploadPhase::Idle => self.start_over(now),
             _ => {}
         }
+    }
+
+    /// The gateway holds our image; where?
+    fn find(&mut self, now: Instant) {
+        self.image_checked = true;
+        self.go(now, Step::Find);
     }
 
     fn begin_upload(&mut self, now: Instant, context: &Context<'_>) {
@@ -130,13 +136,15 @@ impl Initiator {
         let ours = status.distribution.is_some_and(|d| d.multicast == self.group && d.image_index == self.image_index);
         match &self.step {
             Step::Look => self.looked(now, status.phase, ours),
-            Step::Clear if status.phase == Phase::Idle => self.restart(now, Step::Find),
+            Step::Clear if status.phase == Phase::Idle => self.start_over(now),
             Step::Start => self.started(now, status, ours),
             Step::Poll => self.polled(now, status.phase, ours, context),
             Step::Suspend => match (status.status, status.phase) {
                 (_, Phase::TransferSuspended) if ours => self.go(now, Step::Held),
                 // Too late to suspend: it is being applied, or over. Applying goes on, as a reset cannot be called back.
-                (Status::WrongPhase | Status::SuspendFailed, _) => self.go(now, Step::Poll),
+                (Status::WrongPhase | Status::SuspendFailed, _) => {
+                    self.go_at(later(now, context.timing.poll_interval), Step::Poll);
+                }
                 _ => {}
             },
             Step::Cancel { end } if status.phase == Phase::Idle => self.ended(*end),
@@ -147,10 +155,10 @@ impl Initiator {
     /// What is at the gateway before anything was asked of it.
     fn looked(&mut self, now: Instant, phase: Phase, ours: bool) {
         match phase {
-            Phase::Idle => self.go(now, Step::Empty),
+            Phase::Idle => self.begin(now),
             Phase::Completed if ours && self.adopt => self.collect(now, DistributionEnd::Completed),
             Phase::Failed if ours && self.adopt => self.collect(now, DistributionEnd::Failed),
-            Phase::Completed | Phase::Failed => self.go(now, Step::Empty),
+            Phase::Completed | Phase::Failed => self.begin(now),
             Phase::TransferActive | Phase::TransferSuccess | Phase::ApplyingUpdate if ours && self.adopt => {
                 self.go(now, if self.hold { Step::Suspend } else { Step::Poll });
             }
@@ -165,6 +173,11 @@ impl Initiator {
         }
     }
 
+    /// Nothing of ours is there: begins with the receivers, once the image is known to be the right one.
+    fn begin(&mut self, now: Instant) {
+        self.go(now, if self.image_checked { Step::Empty } else { Step::UploadStart });
+    }
+
     fn started(&mut self, now: Instant, status: &DistributionStatus, ours: bool) {
         match (status.status, status.phase) {
             (Status::Success, Phase::Idle | Phase::TransferSuspended) => {}
@@ -175,7 +188,7 @@ impl Initiator {
             (Status::Success, _) => {}
             (Status::BusyWithDistribution, _) => self.restart(now, Step::Clear),
             (Status::ReceiversListEmpty, _) => self.restart(now, Step::Empty),
-            (Status::FirmwareNotFound, _) => self.restart(now, Step::Find),
+            (Status::FirmwareNotFound, _) => self.start_over(now),
             (other, _) => self.refused(other),
         }
     }
@@ -183,7 +196,7 @@ impl Initiator {
     fn polled(&mut self, now: Instant, phase: Phase, ours: bool, context: &Context<'_>) {
         if !ours {
             // The gateway came back without its state, or somebody cancelled.
-            self.restart(now, Step::Find);
+            self.start_over(now);
             return;
         }
         match phase {
@@ -239,7 +252,7 @@ impl Initiator {
             // Another's receivers: this distribution only looked like ours.
             Some(_) if self.listed < self.receivers.len() => {
                 self.adopt = false;
-                self.restart(now, Step::Find);
+                self.start_over(now);
             }
             // Given up by us: the gateway still has it suspended.
             Some(DistributionEnd::Cancelled) => self.go(now, Step::Cancel { end: DistributionEnd::Failed }),

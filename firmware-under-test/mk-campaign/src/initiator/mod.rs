@@ -52,9 +52,7 @@ pub(crate) enum Event {
 /// What is being asked of the gateway.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Firmware Get: is our image stored, and where?
-    Find,
-    /// Upload Start.
+    /// Upload Start; also finds out whether what the gateway stores under our firmware id is our image.
     UploadStart,
     /// BLOB transfer.
     Uploading(Box<Upload>),
@@ -62,8 +60,12 @@ enum Step {
     UploadCheck { sent: bool },
     /// Upload Cancel: another upload, or a broken one, is in the way.
     UploadCancel,
+    /// Firmware Delete: another image is stored under our firmware id.
+    Discard,
     /// Firmware Delete All: no room for the image.
     MakeRoom,
+    /// Firmware Get: where is our image stored?
+    Find,
     /// Get: is a distribution there, and is it ours?
     Look,
     /// Cancel of somebody else's distribution.
@@ -101,6 +103,8 @@ pub(crate) struct Initiator {
     adopt: bool,
     step: Step,
     image_index: u16,
+    /// The gateway said that it holds this very image, not only one of the same firmware id.
+    image_checked: bool,
     hold: bool,
     results: Vec<ReceiverResult>,
     percent: Vec<u8>,
@@ -125,8 +129,9 @@ impl Initiator {
             group,
             receivers,
             adopt,
-            step: Step::Find,
+            step: if adopt { Step::Find } else { Step::UploadStart },
             image_index: 0,
+            image_checked: false,
             hold: false,
             results: vec![ReceiverResult::UNKNOWN; count],
             percent: vec![0; count],
@@ -216,7 +221,13 @@ impl Initiator {
         self.asked_since = None;
     }
 
-    /// Begins afresh, a bounded number of times.
+    /// Begins afresh: the gateway came back without its state, or something was in the way.
+    fn start_over(&mut self, now: Instant) {
+        self.image_checked = false;
+        self.restart(now, Step::UploadStart);
+    }
+
+    /// Takes a step back, a bounded number of times.
     fn restart(&mut self, now: Instant, step: Step) {
         self.restarts += 1;
         if self.restarts > MAX_RESTARTS {

@@ -47,6 +47,7 @@ impl Initiator {
             }),
             Step::UploadCheck { .. } => Message::UploadGet,
             Step::UploadCancel => Message::UploadCancel,
+            Step::Discard => Message::FirmwareDelete(fwid.as_ref()),
             Step::MakeRoom => Message::FirmwareDeleteAll,
             Step::Look | Step::Poll => Message::Get,
             Step::Clear | Step::Cancel { .. } => Message::Cancel,

@@ -48,8 +48,9 @@ pub struct FakeGateway {
     server: BlobServer,
     sink: Sink,
     upload: Option<(Fwid, bool)>,
-    /// Stored images in order of arrival.
-    pub stored: Vec<(Fwid, Vec<u8>)>,
+    metadata: Vec<u8>,
+    /// Stored images in order of arrival: firmware id, image, metadata.
+    pub stored: Vec<(Fwid, Vec<u8>, Vec<u8>)>,
     receivers: Vec<ReceiverReport>,
     pub phase: Phase,
     running: Option<RunningDistribution>,
@@ -80,6 +81,7 @@ impl FakeGateway {
             server: BlobServer::new(capabilities, PullPolicy::default()),
             sink: Sink::default(),
             upload: None,
+            metadata: Vec::new(),
             stored: Vec::new(),
             receivers: Vec::new(),
             phase: Phase::Idle,
@@ -118,7 +120,8 @@ impl FakeGateway {
             && !*done
         {
             *done = true;
-            self.stored.push((fwid.clone(), std::mem::take(&mut self.sink.image)));
+            let (image, metadata) = (std::mem::take(&mut self.sink.image), self.metadata.clone());
+            self.stored.push((fwid.clone(), image, metadata));
         }
         reply.map(|reply| reply.message)
     }
@@ -136,7 +139,7 @@ impl FakeGateway {
         let count = self.receivers.len() as u16;
         let answer = match message {
             Message::FirmwareGet(wanted) => {
-                let index = self.stored.iter().position(|(fwid, _)| fwid.as_ref() == *wanted);
+                let index = self.stored.iter().position(|(fwid, ..)| fwid.as_ref() == *wanted);
                 Message::FirmwareStatus(FirmwareStatus {
                     status: if index.is_some() { Status::Success } else { Status::FirmwareNotFound },
                     entry_count: self.stored.len() as u16,
@@ -146,17 +149,38 @@ impl FakeGateway {
             }
             Message::UploadStart(start) => {
                 let fwid = start.fwid.to_owned().unwrap();
-                if self.upload.as_ref().is_none_or(|(known, done)| *known != fwid || *done) {
-                    self.server.cancel();
-                    self.server.expect(now, start.blob_id, start.ttl, start.timeout_base, Addr(0x7F01)).unwrap();
-                    self.sink = Sink::default();
-                }
-                self.upload = Some((fwid, false));
+                let stored = self.stored.iter().find(|(known, ..)| *known == fwid);
+                let (status, phase) = match stored {
+                    Some((_, _, metadata)) if metadata != start.metadata => (Status::InternalError, UploadPhase::Idle),
+                    Some(_) => {
+                        self.upload = Some((fwid, true));
+                        (Status::Success, UploadPhase::TransferSuccess)
+                    }
+                    None => {
+                        if self.upload.as_ref().is_none_or(|(known, done)| *known != fwid || *done) {
+                            self.server.cancel();
+                            let (base, from) = (start.timeout_base, Addr(0x7F01));
+                            self.server.expect(now, start.blob_id, start.ttl, base, from).unwrap();
+                            self.sink = Sink::default();
+                        }
+                        self.metadata = start.metadata.to_vec();
+                        self.upload = Some((fwid, false));
+                        (Status::Success, UploadPhase::TransferActive)
+                    }
+                };
                 let upload = Some(Upload { percent: 0, oob: false, fwid: start.fwid });
-                Message::UploadStatus(UploadStatus {
-                    status: Status::Success,
-                    phase: UploadPhase::TransferActive,
-                    upload,
+                Message::UploadStatus(UploadStatus { status, phase, upload })
+            }
+            Message::FirmwareDelete(wanted) => {
+                let idle = self.phase == Phase::Idle;
+                if idle {
+                    self.stored.retain(|(fwid, ..)| fwid.as_ref() != *wanted);
+                }
+                Message::FirmwareStatus(FirmwareStatus {
+                    status: if idle { Status::Success } else { Status::BusyWithDistribution },
+                    entry_count: self.stored.len() as u16,
+                    image_index: None,
+                    fwid: Some(*wanted),
                 })
             }
             Message::UploadGet => Message::UploadStatus(UploadStatus {
@@ -311,6 +335,22 @@ impl FakeGateway {
             report.percent = 100;
         }
         events
+    }
+
+    /// As left behind by an earlier campaign: an image of this version, and a distribution in this phase.
+    pub fn left_behind(&mut self, version: Version, phase: Phase) {
+        let fwid = Fwid::of_version(mk_wire::vendor::COMPANY_ID, version);
+        self.stored.push((fwid, vec![1, 2, 3], vec![4, 5, 6]));
+        self.phase = phase;
+        self.running = Some(RunningDistribution {
+            multicast: Addr(0xD000),
+            app_key_index: 0,
+            ttl: 5,
+            timeout_base: 10,
+            mode: blob::TransferMode::Push,
+            policy: mk_wire::distribution::UpdatePolicy::VerifyAndApply,
+            image_index: 0,
+        });
     }
 
     pub fn finished(&mut self, run: u32) {
