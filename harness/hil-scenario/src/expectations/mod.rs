@@ -84,6 +84,21 @@ macro_rules! expectation_table {
 
 expectation_table! {
     "outcome" => outcome::Outcome,
+    "outcomes" => outcomes::Outcomes,
+    "campaign" => campaign::Campaign,
+    "stages" => stages::Stages,
+    "refused-at" => refused_at::RefusedAt,
+    "rolled-back" => rolled_back::RolledBack,
+    "resets" => resets::Resets,
+    "bank-a" => bank_a::BankA,
+    "staging" => staging::Staging,
+    "config" => config::Config,
+    "airtime" => airtime::Airtime,
+    "scene-latency" => scene_latency::SceneLatency,
+    "repaired" => repaired::Repaired,
+    "sent-in-windows" => sent_in_windows::SentInWindows,
+    "event" => event::Seen,
+    "no-event" => no_event::NotSeen,
 }
 
 impl ExpectationSpec {
