@@ -259,6 +259,10 @@ impl Distributor {
         with_site!(self, now, settings, out, |border, site| border.withdraw(site));
     }
 
+    fn any_applied(&self) -> bool {
+        self.receivers.iter().any(|receiver| receiver.known.phase == RetrievedPhase::ApplySuccess)
+    }
+
     fn enter(&mut self, phase: Phase, out: &mut Outputs) {
         self.phase = phase;
         out.record(GatewayRecord::DistributionPhase { phase });
@@ -274,8 +278,7 @@ impl Distributor {
                 Stage::Applying if self.mesh.is_idle() && self.border.is_settled() => {
                     self.stage = Stage::Rest;
                     self.border.finish();
-                    let any = self.receivers.iter().any(|r| r.known.phase == RetrievedPhase::ApplySuccess);
-                    self.enter(if any { Phase::Completed } else { Phase::Failed }, out);
+                    self.enter(if self.any_applied() { Phase::Completed } else { Phase::Failed }, out);
                 }
                 Stage::Failing if self.mesh.is_idle() => {
                     self.stage = Stage::Rest;
@@ -309,6 +312,9 @@ impl Distributor {
                     self.begin_applying(now, settings, out);
                 }
             }
+        } else if self.any_applied() {
+            // Whoever took part ran the image before.
+            self.begin_applying(now, settings, out);
         } else if self.mesh.delivery() == Delivery::AllSilent {
             self.stage = Stage::Rest;
             self.enter(Phase::TransferSuspended, out);

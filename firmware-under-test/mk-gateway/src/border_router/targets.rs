@@ -270,8 +270,14 @@ impl BorderRouter {
         match target.stage {
             // What a node says before it had the manifest is about something else.
             Stage::Deliver if !target.told => {}
+            // It has this image already, and will not fetch it again.
+            Stage::Deliver if Some(report.running) == offered && report.update_phase == Phase::Idle => {
+                target.record_metadata(site, node, true);
+                self.applied(site, node, place, true);
+            }
             Stage::Deliver => {
-                let refused = report.outcome == BootOutcome::Rejected && about_ours;
+                // What it rolled back or refused before, it does not fetch again either.
+                let refused = about_ours && matches!(report.outcome, BootOutcome::Rejected | BootOutcome::RolledBack);
                 self.on_delivery_report(site, node, place, report.update_phase, refused);
             }
             Stage::Confirm if Some(report.running) == offered => self.applied(site, node, place, true),

@@ -183,13 +183,10 @@ impl Mesh {
     }
 
     fn on_cancel_answer(&mut self, cx: &mut Context<'_>, place: usize, answer: &UpdateStatus) {
-        match (answer.status, answer.phase) {
-            (Status::Success, Phase::Idle) => {
-                cx.receivers.set_phase(place, RetrievedPhase::TransferCanceled, cx.out);
-                self.settle(place);
-            }
-            // Overtaken answers to other requests.
-            (_, _) => {}
+        // Anything else is an overtaken answer to another request.
+        if (answer.status, answer.phase) == (Status::Success, Phase::Idle) {
+            cx.receivers.set_phase(place, RetrievedPhase::TransferCanceled, cx.out);
+            self.settle(place);
         }
     }
 }
