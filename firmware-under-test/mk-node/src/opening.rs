@@ -4,11 +4,11 @@
 //! record changes in one store only, at confirmation ([`keep`]) or when that store was cut off after the journal already
 //! said *confirmed*.
 
-use mk_boot::{BootReport, Hardware, Run, geometry::Region, journal::Outcome, update};
+use mk_boot::{BootReport, Hardware, Run, journal::Outcome, update};
 use mk_wire::Reason;
 
 use crate::{
-    config::{self, Config, ConfigError, Record},
+    config::{self, Config, ConfigError, ConfigLayout, Record},
     effect::{Effects, StartError, TraceEvent},
     migrate::{self, Migration},
     settings::Settings,
@@ -24,9 +24,9 @@ pub(crate) struct Opened {
 }
 
 /// Where the records lie on this board.
-pub(crate) fn region<H: Hardware>(hw: &H) -> Region {
+pub(crate) fn layout<H: Hardware>(hw: &H) -> ConfigLayout {
     let geometry = hw.geometry();
-    config::map_region(geometry.config, geometry.page_size)
+    ConfigLayout::new(geometry.config, geometry.page_size)
 }
 
 /// Opens the configuration for this firmware, migrating it where that is due.
@@ -54,11 +54,12 @@ pub(crate) fn open<H: Hardware>(
 /// Makes the record in use the confirmed one. Call after the boot journal says *confirmed*, never before: a cut between
 /// the two is made good at the next start, the other order could roll back to an image that does not know the record.
 pub(crate) fn keep<H: Hardware>(opened: &mut Opened, hw: &mut H) -> Result<(), ConfigError> {
-    if !opened.confirmed {
-        let region = region(hw);
-        config::store_confirmed(hw.internal(), region, &opened.record)?;
-        opened.confirmed = true;
+    let layout = layout(hw);
+    if opened.confirmed {
+        return config::mend(hw.internal(), layout, &opened.record);
     }
+    config::store_confirmed(hw.internal(), layout, &opened.record)?;
+    opened.confirmed = true;
     Ok(())
 }
 
@@ -99,10 +100,10 @@ fn pick<H: Hardware>(
     hw: &mut H,
     effects: &mut Effects,
 ) -> Result<Opened, StartError> {
-    let (region, made_for) = (region(hw), settings.firmware.config_version);
-    let confirmed = config::load_confirmed(hw.internal(), region)?;
+    let (layout, made_for) = (layout(hw), settings.firmware.config_version);
+    let confirmed = config::load_confirmed(hw.internal(), layout)?;
     let live = if origin.trial || origin.kept {
-        config::load_trial(hw.internal(), region)?.filter(|trial| origin.made(trial, confirmed.as_ref()))
+        config::load_trial(hw.internal(), layout)?.filter(|trial| origin.made(trial, confirmed.as_ref()))
     } else {
         None
     };
@@ -139,7 +140,7 @@ fn migrated<H: Hardware>(
     hw: &mut H,
     effects: &mut Effects,
 ) -> Result<Record, StartError> {
-    let region = region(hw);
+    let layout = layout(hw);
     for _ in 0..migrate::MAX_STEPS {
         let from = record.config.schema();
         if from == wanted {
@@ -153,7 +154,7 @@ fn migrated<H: Hardware>(
         };
         let to = config.schema();
         record.config = config;
-        config::store_trial(hw.internal(), region, &record)?;
+        config::store_trial(hw.internal(), layout, &record)?;
         effects.trace(TraceEvent::Migration { from, to, ok: true });
     }
     Err(StartError::Migration { from: record.config.schema(), to: wanted })

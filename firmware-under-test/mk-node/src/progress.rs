@@ -18,7 +18,7 @@ use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 use mk_blob::BlockBitmap;
 use mk_boot::{Hardware, geometry::Region};
 
-use crate::config;
+use crate::config::ConfigLayout;
 
 /// Octets of a word on the part with the longest words that is supported.
 const MAX_UNIT: usize = 16;
@@ -40,7 +40,7 @@ pub(crate) struct Progress {
 
 fn page<H: Hardware>(hw: &H) -> Region {
     let geometry = hw.geometry();
-    config::progress_page(geometry.config, geometry.page_size)
+    ConfigLayout::new(geometry.config, geometry.page_size).progress
 }
 
 /// Octets from one word to the next: the write unit, and never less than the four that a word has.

@@ -61,7 +61,7 @@ impl PostcardValue<'_> for Subscriptions {}
 
 impl Subscriptions {
     pub fn load<H: NodeHardware>(hw: &mut H) -> Result<Self, ConfigError> {
-        let region = opening::region(hw);
+        let region = opening::layout(hw).records;
         Ok(Store::open(hw.internal(), region)?.fetch::<Subscriptions>(Key::Subscriptions)?.unwrap_or_default())
     }
 
@@ -122,7 +122,7 @@ impl Subscriptions {
     }
 
     fn save<H: NodeHardware>(&self, hw: &mut H) -> Result<(), ConfigError> {
-        let region = opening::region(hw);
+        let region = opening::layout(hw).records;
         Store::open(hw.internal(), region)?.store(Key::Subscriptions, self)
     }
 }

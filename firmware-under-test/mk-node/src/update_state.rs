@@ -331,7 +331,7 @@ impl Update {
 
     /// Takes up what a reset interrupted.
     pub fn restore<H: NodeHardware>(cx: &mut Context<'_, H>) -> Result<(Self, Resumed), StateFault> {
-        let region = opening::region(cx.hw);
+        let region = opening::layout(cx.hw).records;
         let record = Store::open(cx.hw.internal(), region)
             .and_then(|mut store| store.fetch::<SavedRecord>(Key::Update))
             .map_err(|_| StateFault)?;
@@ -439,7 +439,7 @@ impl Update {
 }
 
 fn store<H: NodeHardware>(cx: &mut Context<'_, H>, record: &SavedRecord) -> Result<(), StateFault> {
-    let region = opening::region(cx.hw);
+    let region = opening::layout(cx.hw).records;
     Store::open(cx.hw.internal(), region).and_then(|mut store| store.store(Key::Update, record)).map_err(|_| StateFault)
 }
 

@@ -14,7 +14,7 @@ use sequential_storage::{
     map::{MapConfig, MapStorage, Value},
 };
 
-use super::ConfigError;
+use super::{ConfigError, layout::MIN_RING_PAGES};
 
 /// Octets of the longest record with its key, rounded up to words.
 pub(crate) const MAX_RECORD: usize = 256;
@@ -33,7 +33,7 @@ pub(crate) enum Key {
     Subscriptions = 4,
 }
 
-/// A blocking flash as an asynchronous one.
+/// A blocking flash as an asynchronous one, which hands no page out for use that is not blank.
 struct Ready<'a, F>(&'a mut F);
 
 impl<F: ErrorType> ErrorType for Ready<'_, F> {
@@ -61,8 +61,26 @@ impl<F: NorFlash> asynchronous::NorFlash for Ready<'_, F> {
     }
 
     async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), F::Error> {
+        let page = F::ERASE_SIZE as u32;
+        // The first word of a page takes it into use. A torn erase or a torn marker may have left something there.
+        if offset.is_multiple_of(page) && !is_blank(self.0, offset, page)? {
+            self.0.erase(offset, offset + page)?;
+        }
         self.0.write(offset, bytes)
     }
+}
+
+/// Is every octet of this page erased?
+fn is_blank<F: ReadNorFlash>(flash: &mut F, page: u32, length: u32) -> Result<bool, F::Error> {
+    let mut part = Buffer([0; MAX_RECORD]);
+    for offset in (0..length).step_by(MAX_RECORD) {
+        let len = MAX_RECORD.min((length - offset) as usize);
+        flash.read(page + offset, &mut part.0[..len])?;
+        if part.0[..len].iter().any(|octet| *octet != 0xFF) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Some flash controllers move whole words, from RAM that must be aligned like them.
@@ -78,10 +96,14 @@ pub(crate) struct Store<'a, F: NorFlash> {
 }
 
 impl<'a, F: NorFlash> Store<'a, F> {
-    /// Opens the store; reads nothing yet.
+    /// Opens the store; reads the page markers, and finishes an erase that power cut off.
     pub fn open(flash: &'a mut F, region: Region) -> Result<Self, ConfigError> {
         let range: Range<u32> = region.start..region.end();
         let config = MapConfig::try_new(range).map_err(|_| ConfigError::Region)?;
+        if region.length < MIN_RING_PAGES * F::ERASE_SIZE as u32 {
+            return Err(ConfigError::Region);
+        }
+        finish_torn_erase(flash, region).map_err(|_| ConfigError::Flash)?;
         Ok(Store { map: Map::new(Ready(flash), config, Cache::new_uncached()), buffer: Buffer([0; MAX_RECORD]) })
     }
 
@@ -94,6 +116,37 @@ impl<'a, F: NorFlash> Store<'a, F> {
     pub fn store<'v, V: Value<'v>>(&mut self, key: Key, value: &V) -> Result<(), ConfigError> {
         block_on(self.map.store_item(&mut self.buffer.0, &(key as u8), value)).map_err(failed)
     }
+}
+
+/// Two pages look half filled only when the erase of the second was cut off after its end and before its start: the library
+/// erases nothing but the page after the one in use. It would take that page for the one in use, and its blank records for
+/// all there are.
+fn finish_torn_erase<F: NorFlash>(flash: &mut F, region: Region) -> Result<(), F::Error> {
+    let page = F::ERASE_SIZE as u32;
+    let mut address = region.start;
+    let mut before = half_filled(flash, region.end() - page)?;
+    while address < region.end() {
+        let now = half_filled(flash, address)?;
+        if before && now {
+            return flash.erase(address, address + page);
+        }
+        before = now;
+        address += page;
+    }
+    Ok(())
+}
+
+/// Does this page have its first marker and not its last? Markers count as the library counts them: by zero bits.
+fn half_filled<F: NorFlash>(flash: &mut F, page: u32) -> Result<bool, F::Error> {
+    const MARKED_FROM: u32 = 4;
+    const MAX_UNIT: usize = 32;
+    let unit = F::READ_SIZE.min(MAX_UNIT);
+    let mut marked = |address: u32| {
+        let mut marker = [0xFF; MAX_UNIT];
+        flash.read(address, &mut marker[..unit])?;
+        Ok(marker.iter().map(|octet| octet.count_zeros()).sum::<u32>() >= MARKED_FROM)
+    };
+    Ok(marked(page)? && !marked(page + (F::ERASE_SIZE - unit) as u32)?)
 }
 
 fn failed<E>(error: sequential_storage::Error<E>) -> ConfigError {

@@ -15,9 +15,9 @@ mod record;
 mod schema;
 
 pub(crate) use flash::{Key, Store};
-pub use layout::{map_region, progress_page};
+pub use layout::ConfigLayout;
 pub use record::{ConfigState, provision, read_state, stored_version};
-pub(crate) use record::{Record, load_confirmed, load_trial, store_confirmed, store_trial};
+pub(crate) use record::{Record, load_confirmed, load_trial, mend, store_confirmed, store_trial};
 pub use schema::{Config, ConfigV1, ConfigV2, ConfigV3, MAX_GROUPS, NEWEST_SCHEMA, SCENES, UserSettings};
 
 /// Why the config store did not do what it should.
@@ -35,7 +35,7 @@ pub enum ConfigError {
         /// The schema stated.
         schema: u16,
     },
-    /// The region has fewer than three pages, or is not aligned to them.
+    /// The region has fewer than seven pages, or is not aligned to them.
     #[error("config region too small or not aligned")]
     Region,
     /// No room for the record.

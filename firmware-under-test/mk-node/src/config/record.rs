@@ -14,7 +14,7 @@ use heapless::Vec;
 use mk_boot::geometry::Region;
 use sequential_storage::map::{SerializationError, Value};
 
-use super::{Config, ConfigError, Key, Store, schema::UserSettings};
+use super::{Config, ConfigError, ConfigLayout, Key, Store, schema::UserSettings};
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
@@ -88,41 +88,69 @@ impl RawRecord {
     }
 }
 
-/// The confirmed record, if there is one.
-pub(crate) fn load_confirmed<F: NorFlash>(flash: &mut F, region: Region) -> Result<Option<Record>, ConfigError> {
-    load(flash, region, Key::Confirmed)
+/// The confirmed record, if there is one: the newer of its two copies.
+pub(crate) fn load_confirmed<F: NorFlash>(flash: &mut F, layout: ConfigLayout) -> Result<Option<Record>, ConfigError> {
+    newest(flash, layout)?.map(|raw| raw.open()).transpose()
 }
 
 /// The trial record, if there is one; whether it is alive, the caller judges by its origin.
-pub(crate) fn load_trial<F: NorFlash>(flash: &mut F, region: Region) -> Result<Option<Record>, ConfigError> {
-    load(flash, region, Key::Trial)
+pub(crate) fn load_trial<F: NorFlash>(flash: &mut F, layout: ConfigLayout) -> Result<Option<Record>, ConfigError> {
+    fetch(flash, layout.records, Key::Trial)?.map(|raw| raw.open()).transpose()
 }
 
-fn load<F: NorFlash>(flash: &mut F, region: Region, key: Key) -> Result<Option<Record>, ConfigError> {
-    fetch(flash, region, key)?.map(|raw| raw.open()).transpose()
+/// Makes a record the confirmed one: the first store decides, the second is the copy.
+pub(crate) fn store_confirmed<F: NorFlash>(
+    flash: &mut F,
+    layout: ConfigLayout,
+    record: &Record,
+) -> Result<(), ConfigError> {
+    let raw = RawRecord::of(record)?;
+    Store::open(flash, layout.records)?.store(Key::Confirmed, &raw)?;
+    Store::open(flash, layout.mirror)?.store(Key::Confirmed, &raw)
+}
+
+/// Makes both copies of the confirmed record equal again after a cut between them.
+pub(crate) fn mend<F: NorFlash>(flash: &mut F, layout: ConfigLayout, record: &Record) -> Result<(), ConfigError> {
+    for region in [layout.records, layout.mirror] {
+        let stored = fetch(flash, region, Key::Confirmed)?.map(|raw| raw.sequence);
+        if stored != Some(record.sequence) {
+            Store::open(flash, region)?.store(Key::Confirmed, &RawRecord::of(record)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a record beside the confirmed one: one store.
+pub(crate) fn store_trial<F: NorFlash>(
+    flash: &mut F,
+    layout: ConfigLayout,
+    record: &Record,
+) -> Result<(), ConfigError> {
+    Store::open(flash, layout.records)?.store(Key::Trial, &RawRecord::of(record)?)
 }
 
 fn fetch<F: NorFlash>(flash: &mut F, region: Region, key: Key) -> Result<Option<RawRecord>, ConfigError> {
     Store::open(flash, region)?.fetch::<RawRecord>(key)
 }
 
-/// Makes a record the confirmed one: one store.
-pub(crate) fn store_confirmed<F: NorFlash>(flash: &mut F, region: Region, record: &Record) -> Result<(), ConfigError> {
-    Store::open(flash, region)?.store(Key::Confirmed, &RawRecord::of(record)?)
-}
-
-/// Puts a record beside the confirmed one: one store.
-pub(crate) fn store_trial<F: NorFlash>(flash: &mut F, region: Region, record: &Record) -> Result<(), ConfigError> {
-    Store::open(flash, region)?.store(Key::Trial, &RawRecord::of(record)?)
+/// The newer copy of the confirmed record; the record store's where both are the same.
+fn newest<F: NorFlash>(flash: &mut F, layout: ConfigLayout) -> Result<Option<RawRecord>, ConfigError> {
+    let record = fetch(flash, layout.records, Key::Confirmed)?;
+    let copy = fetch(flash, layout.mirror, Key::Confirmed)?;
+    Ok(match (record, copy) {
+        (Some(record), Some(copy)) if record.sequence >= copy.sequence => Some(record),
+        (_, Some(copy)) => Some(copy),
+        (record, None) => record,
+    })
 }
 
 /// Schema of the confirmed record: what a target answers to [`mk_boot::ConfigVersion`]. `None` when nothing is stored, or
 /// when the store cannot be read: then the image that knows the store says what is wrong.
 ///
-/// `config` is the board's whole config region, `page_size` its erase unit. A store that a power cut left half-written is
-/// repaired on the way, which may write.
+/// `config` is the board's whole config region. A store that a power cut left half-written is repaired on the way, which
+/// may write.
 pub fn stored_version<F: NorFlash>(flash: &mut F, config: Region) -> Option<u16> {
-    fetch(flash, map(flash_page::<F>(), config), Key::Confirmed).ok().flatten().map(|raw| raw.schema)
+    newest(flash, layout::<F>(config)).ok().flatten().map(|raw| raw.schema)
 }
 
 /// Commissions a node: stores `config` as the confirmed record. For a factory or a lab, before the first start.
@@ -130,9 +158,9 @@ pub fn stored_version<F: NorFlash>(flash: &mut F, config: Region) -> Option<u16>
 /// # Errors
 /// The store could not be written.
 pub fn provision<F: NorFlash>(flash: &mut F, config: Region, fields: &Config) -> Result<(), ConfigError> {
-    let region = map(flash_page::<F>(), config);
-    let sequence = fetch(flash, region, Key::Confirmed)?.map_or(0, |raw| raw.sequence).wrapping_add(1);
-    store_confirmed(flash, region, &Record { sequence, request: 0, base: 0, config: fields.clone() })
+    let layout = layout::<F>(config);
+    let sequence = newest(flash, layout)?.map_or(0, |raw| raw.sequence).wrapping_add(1);
+    store_confirmed(flash, layout, &Record { sequence, request: 0, base: 0, config: fields.clone() })
 }
 
 /// What a reader from outside finds in the confirmed record.
@@ -151,7 +179,7 @@ pub struct ConfigState {
 /// # Errors
 /// The store could not be read.
 pub fn read_state<F: NorFlash>(flash: &mut F, config: Region) -> Result<Option<ConfigState>, ConfigError> {
-    let Some(raw) = fetch(flash, map(flash_page::<F>(), config), Key::Confirmed)? else {
+    let Some(raw) = newest(flash, layout::<F>(config))? else {
         return Ok(None);
     };
     let mut digest = CRC.digest();
@@ -161,11 +189,7 @@ pub fn read_state<F: NorFlash>(flash: &mut F, config: Region) -> Result<Option<C
     Ok(Some(ConfigState { schema: raw.schema, user, digest: digest.finalize() }))
 }
 
-/// The erase unit, as the flash states it.
-const fn flash_page<F: NorFlash>() -> u32 {
-    F::ERASE_SIZE as u32
-}
-
-fn map(page_size: u32, config: Region) -> Region {
-    super::map_region(config, page_size)
+/// The parts of the region, by the erase unit that the flash states.
+const fn layout<F: NorFlash>(config: Region) -> ConfigLayout {
+    ConfigLayout::new(config, F::ERASE_SIZE as u32)
 }

@@ -38,7 +38,7 @@ pub static BOARD: Geometry = Geometry {
     trailer_length: PAGE as u32,
     execution_address: 0x4000,
     bank_a: Region { start: 0x4000, length: 0x9000 },
-    config: Region { start: 0x1_0000, length: 0x4000 },
+    config: Region { start: 0x1_0000, length: 0x7000 },
     bootloader: Region { start: 0, length: 0x1000 },
     journal: Region { start: 0x2000, length: 0x2000 },
     key_page: Region { start: 0x1000, length: 0x1000 },

@@ -17,6 +17,14 @@ pub enum Tear {
     Partly,
     /// A page erased but for its first word; a word with the other bits programmed.
     OtherPart,
+    /// Every bit that was to change did so or did not, by seed.
+    Random(u32),
+}
+
+/// A random octet mask for the octet at `at`.
+fn mask(seed: u32, at: usize) -> u8 {
+    let mixed = (seed ^ at as u32).wrapping_mul(0x9E37_79B1);
+    ((mixed ^ mixed >> 15).wrapping_mul(0x85EB_CA77) >> 21) as u8
 }
 
 /// Power: one supply feeds both memories.
@@ -106,6 +114,10 @@ impl NorFlash for RamFlash {
                 Some(Tear::NotDone) => page..page,
                 Some(Tear::Partly) => page..page + PAGE / 2,
                 Some(Tear::OtherPart) => page + WORD..page + PAGE,
+                Some(Tear::Random(seed)) => {
+                    (page..page + PAGE).for_each(|at| self.bytes[at] |= mask(seed, at));
+                    page..page
+                }
             };
             self.bytes[span].fill(0xFF);
             self.erased.push(page as u32);
@@ -120,16 +132,17 @@ impl NorFlash for RamFlash {
         self.check(offset, bytes.len(), WORD)?;
         for (n, word) in bytes.chunks_exact(WORD).enumerate() {
             let mut supply = self.supply.borrow_mut();
-            let torn = supply.next();
+            let (number, torn) = (supply.operations * WORD, supply.next());
             let place = &mut self.bytes[offset as usize + n * WORD..][..WORD];
             supply.rewrites += usize::from(place.iter().any(|octet| *octet != 0xFF));
-            let bits: u8 = match torn {
-                None | Some(Tear::Done) => 0xFF,
-                Some(Tear::NotDone) => 0,
-                Some(Tear::Partly) => 0b0101_1010,
-                Some(Tear::OtherPart) => 0b1010_0101,
-            };
-            for (octet, new) in place.iter_mut().zip(word) {
+            for (at, (octet, new)) in place.iter_mut().zip(word).enumerate() {
+                let bits = match torn {
+                    None | Some(Tear::Done) => 0xFF,
+                    Some(Tear::NotDone) => 0,
+                    Some(Tear::Partly) => 0b0101_1010,
+                    Some(Tear::OtherPart) => 0b1010_0101,
+                    Some(Tear::Random(seed)) => mask(seed, number + at),
+                };
                 *octet &= new | !bits;
             }
             if torn.is_some() {

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bench;
+mod config_cuts;
 mod flash;
 mod life;
