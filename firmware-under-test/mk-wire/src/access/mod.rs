@@ -4,6 +4,8 @@
 //! again. Encryption, segmentation and addresses belong to the layers below.
 
 mod cost;
+#[cfg(test)]
+mod tests;
 
 pub use cost::{chunk_network_pdus, network_pdus};
 

@@ -4,6 +4,8 @@
 
 pub mod arithmetic;
 mod missing;
+#[cfg(test)]
+mod tests;
 
 pub use missing::{MissingChunks, MissingError, MissingIter};
 

@@ -19,6 +19,8 @@
 //! The padding between header and payload is not examined: it is signed, and nothing reads it.
 
 mod parser;
+#[cfg(test)]
+mod tests;
 
 pub use parser::{SliceSource, Source, parse, parse_slice};
 
