@@ -5,3 +5,4 @@ mod bench;
 mod config_cuts;
 mod flash;
 mod life;
+mod rows;
