@@ -171,9 +171,13 @@ impl Counted {
         self.last = event.at;
     }
 
+    fn all(&self) -> usize {
+        self.kinds.values().sum()
+    }
+
     fn flush(&mut self, out: &mut Vec<Line>) {
         let counted = core::mem::take(self);
-        let all: usize = counted.kinds.values().sum();
+        let all = counted.all();
         if all == 0 {
             return;
         }
@@ -190,7 +194,8 @@ impl Counted {
             1 => " of one node".to_owned(),
             n => format!(" of {n} nodes"),
         };
-        let text = format!("   {:>12}  ... {all} events{who}: {}", counted.last, named.join(", "));
+        let events = if all == 1 { "event" } else { "events" };
+        let text = format!("   {:>12}  ... {all} {events}{who}: {}", counted.last, named.join(", "));
         out.push(Line { text, first_wrong: false });
     }
 }
@@ -207,8 +212,11 @@ fn lines(run: &RunRecord) -> Vec<Line> {
             like = if like.0 == key { (key, like.1 + 1) } else { (key, 1) };
             tells = like.1 <= LIKE_LINES || interest.cited.contains(&event.seq);
         }
-        if tells {
+        // Counted once per instant, after what is told of it: nothing of one instant comes before the rest of it.
+        if tells && event.at > counted.last {
             counted.flush(&mut out);
+        }
+        if tells {
             out.push(line(event, &interest));
         } else {
             counted.add(event);

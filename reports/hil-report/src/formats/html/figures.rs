@@ -212,8 +212,9 @@ fn lanes(story: &Story) -> String {
                 <span class=\"key\"><i class=\"s-recv\"></i>receiving</span><span class=\"key\"><b class=\"k-fault\">◆</b>fault</span>\
                 <span class=\"key\"><b class=\"k-refused\">▲</b>refused</span><span class=\"key\"><b class=\"k-fall\">✕</b>fell</span>\
                 <span class=\"key\"><b class=\"k-wrong\">●</b>first wrong</span>";
-    let note = format!("{shown}long waits are drawn shorter {keys}");
-    figure("Nodes over time", &note, &svg(height, "what every node ran, over time", &body))
+    let drawing = svg(height, "what every node ran, over time", &body);
+    let body = format!("<div class=\"keys\">{keys}</div>\n{drawing}");
+    figure("Nodes over time", &format!("{shown}long waits are drawn shorter"), &body)
 }
 
 /// All lanes where they fit; else the notable ones, then the rest, in the order of their ids.

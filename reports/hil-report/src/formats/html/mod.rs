@@ -108,7 +108,7 @@ fn header(suite: &SuiteRecord, tally: Tally) -> String {
         ("pass", "passed", tally.pass),
         ("fail", "failed", tally.fail),
         ("inconclusive", "inconclusive", tally.inconclusive),
-        ("rack-fault", "rack faults", tally.rack_fault),
+        ("rack-fault", if tally.rack_fault == 1 { "rack fault" } else { "rack faults" }, tally.rack_fault),
         ("skipped", "skipped", tally.skipped),
     ];
     out += "<div class=\"bar\">";
@@ -151,7 +151,7 @@ fn one_run(run: &RunRecord, drawn: bool) -> String {
     }
     if ran {
         let told = if tells_story(run) { " open" } else { "" };
-        let _ = write!(out, "<details{told}><summary><h3>Timeline</h3></summary>\n{}</details>\n", story(run));
+        let _ = write!(out, "<details class=\"more\"{told}><summary>Timeline</summary>\n{}</details>\n", story(run));
     }
     out += &facts(run);
     out + "</div>\n</details>\n"
@@ -182,8 +182,20 @@ fn findings(findings: &[Finding]) -> String {
             line(&finding.text)
         )
     };
-    let rows: String = findings.iter().map(row).collect();
-    format!("<h3>Findings</h3>\n<table><tbody>\n{rows}</tbody></table>\n")
+    let table = |rows: Vec<String>| format!("<table><tbody>\n{}</tbody></table>\n", rows.concat());
+    let (held, open): (Vec<&Finding>, Vec<&Finding>) =
+        findings.iter().partition(|finding| finding.conclusion == Conclusion::Holds);
+    let mut out = String::new();
+    if !open.is_empty() {
+        out += "<h3>Findings</h3>\n";
+        out += &table(open.into_iter().map(row).collect());
+    }
+    if !held.is_empty() {
+        let _ = writeln!(out, "<details class=\"more\"><summary>{} findings hold</summary>", held.len());
+        out += &table(held.into_iter().map(row).collect());
+        out += "</details>\n";
+    }
+    out
 }
 
 /// The timeline, its first wrong line marked.
