@@ -3,6 +3,9 @@
 
 mod bench;
 mod config_cuts;
+mod first_boots;
 mod flash;
 mod life;
+mod reporting;
+mod resets;
 mod rows;
