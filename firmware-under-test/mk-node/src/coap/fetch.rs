@@ -4,8 +4,9 @@
 //! image is fetched block by block into whole flash pages; a finished page is marked in flash, so that after a reboot or
 //! a long silence the fetch goes on at the page it had reached. Blocks of two ETags are never mixed.
 //!
-//! Refuses: to fetch what already runs, what boot or the metadata check refused (until the manifest was withdrawn or names
-//! another version), and a fourth attempt at an answer that makes no sense.
+//! Refuses: to fetch what already runs; to fetch again, of its own accord, a version that boot, the verification or the
+//! metadata check refused (a notification of the gateway, or another version, changes that); and a fourth attempt at an
+//! answer that makes no sense.
 
 use heapless::String;
 use mk_wire::{
@@ -230,6 +231,8 @@ impl Fetch {
         let Ok(Some(sequence)) = message.options.observe() else { return };
         let news = self.last_notified.is_none_or(|(last, at)| timing::is_news(last, sequence, cx.now - at));
         if news {
+            // The gateway wants something of this node now, so it is asked again about what it declined before.
+            self.declined = None;
             self.on_manifest(cx, update, random, message);
         }
     }

@@ -302,6 +302,23 @@ impl Bench {
         bench
     }
 
+    /// A node on Thread that was just switched on.
+    pub fn on_thread() -> Self {
+        let mut bench = Self::new();
+        bench.settings.carrier = Carrier::Thread;
+        bench.boot();
+        bench.sent.clear();
+        bench
+    }
+
+    /// Hands a datagram to the node.
+    pub fn post(&mut self, from: Addr, datagram: &[u8]) {
+        if let Some(node) = &mut self.node {
+            node.on_coap(self.now, from, datagram, &mut self.board);
+        }
+        self.drain();
+    }
+
     /// Resets the board: bootloader, then application.
     pub fn boot(&mut self) {
         self.node = None;

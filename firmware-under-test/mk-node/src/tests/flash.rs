@@ -77,7 +77,10 @@ impl RamFlash {
     }
 
     fn check(&self, offset: u32, len: usize, unit: usize) -> Result<(), Dark> {
-        assert!(offset as usize % unit == 0 && len % unit == 0, "access at {offset:#x} of {len} is not aligned");
+        assert!(
+            (offset as usize).is_multiple_of(unit) && len.is_multiple_of(unit),
+            "access at {offset:#x} of {len} is not aligned"
+        );
         assert!(offset as usize + len <= self.bytes.len(), "access at {offset:#x} of {len} past the end");
         if self.supply.borrow().dark { Err(Dark) } else { Ok(()) }
     }

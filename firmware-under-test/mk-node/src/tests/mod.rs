@@ -9,3 +9,4 @@ mod life;
 mod reporting;
 mod resets;
 mod rows;
+mod thread;
