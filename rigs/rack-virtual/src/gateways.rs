@@ -9,6 +9,8 @@ use hil_model::{About, Digest, GatewayId, NodeId, Span, Time, Witness};
 use mk_gateway::{Carrier, Class, Gateway, GatewayRecord, GatewaySettings};
 use mk_wire::Addr;
 use mk_wire::distribution::Phase;
+use mk_wire::vendor::Report;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// One gateway.
@@ -29,6 +31,8 @@ pub struct GatewayHost {
     /// The journal on its disk.
     disk: Vec<GatewayRecord>,
     distributing: bool,
+    /// What each node reported last.
+    last_report: BTreeMap<Addr, Report>,
     throttle_permille: u16,
     life: u32,
     timer: Time,
@@ -52,6 +56,7 @@ impl GatewayHost {
             settings,
             disk: Vec::new(),
             distributing: false,
+            last_report: BTreeMap::new(),
             throttle_permille,
             life: 0,
             timer: Time::NEVER,
@@ -215,16 +220,20 @@ impl World {
             GatewayRecord::TransferComplete { node, image_sha256 } => {
                 (of(node), Fact::TransferComplete { image: Digest(*image_sha256) })
             }
-            GatewayRecord::ReportHeard { node, report } => (
-                of(node),
-                Fact::ReportHeard {
+            GatewayRecord::ReportHeard { node, report } => {
+                // Nodes repeat their report for want of an acknowledgement; only news is an event.
+                if self.gateways[gateway].last_report.insert(*node, *report) == Some(*report) {
+                    return;
+                }
+                let fact = Fact::ReportHeard {
                     running: words::version(report.running),
                     config_version: report.config_version,
                     says: words::report_says(report),
                     about: words::version(report.about),
                     boot_count: report.boot_count,
-                },
-            ),
+                };
+                (of(node), fact)
+            }
             GatewayRecord::ImageStored { .. }
             | GatewayRecord::ImageDeleted { .. }
             | GatewayRecord::ImagesDeleted

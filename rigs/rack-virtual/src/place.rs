@@ -20,6 +20,8 @@ const NODE_DBM: f64 = 4.0;
 const GATEWAY_DBM: f64 = 19.0;
 /// Weakest signal of a usable link, in dBm.
 const SENSITIVITY_DBM: f64 = -95.0;
+/// A link this far above the sensitivity is taken; a weaker one is left for a path over one more relay.
+const MARGIN_DB: f64 = 6.0;
 /// Share of nodes that relay, as one in so many (0.24 in the model).
 const RELAY_EVERY: usize = 4;
 /// Most hops counted; a node that is farther counts as this far.
@@ -98,7 +100,7 @@ pub fn link_budgets(fleet: &Fleet, seed: Seed) -> Vec<LinkBudget> {
                         received_dbm(*tx, point, &points[i], shadow)
                     })
                     .fold(f64::NEG_INFINITY, f64::max);
-                if best < SENSITIVITY_DBM {
+                if best < SENSITIVITY_DBM + MARGIN_DB {
                     return true;
                 }
                 budgets[i] = LinkBudget { hops: hop, rssi_dbm: best.clamp(-95.0, 20.0) as i8 };
