@@ -172,7 +172,9 @@ impl Gateway {
             }
         }
         let Waiting { to, ttl, carrier, pdus, bytes } = self.out.outgoing.pop()?;
-        self.sent = bytes;
+        // Copied, so that the buffer keeps its size and the next chunk costs no allocation.
+        self.sent.clear();
+        self.sent.extend_from_slice(&bytes);
         let spacing = match carrier {
             Carrier::Mesh => self.settings.segment_interval,
             Carrier::Thread => self.frame_time(),
@@ -217,7 +219,6 @@ impl Gateway {
 
     /// The BLOB client's next message, in `sent`.
     fn poll_blob(&mut self, now: Instant) -> Option<Made> {
-        // The same buffer every time: a chunk costs no allocation.
         self.sent.resize(MAX_ACCESS, 0);
         let message = self.distributor.poll_blob(now, &self.throttle, &self.settings, &mut self.out, &mut self.sent)?;
         self.sent.truncate(message.len);

@@ -126,6 +126,8 @@ impl Exchanges {
 
     /// The next message to be sent, with its octets in `buffer`, or the end of one that nobody answered.
     pub fn poll(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Poll> {
+        // Only peers with something to say are kept, so that idle ones cost nothing.
+        self.peers.retain(|_, peer| peer.outstanding.is_some() || !peer.waiting.is_empty());
         let (node, peer) = self.peers.iter_mut().find(|(_, peer)| peer.is_due(now))?;
         let node = *node;
         let outstanding = match peer.outstanding.take() {

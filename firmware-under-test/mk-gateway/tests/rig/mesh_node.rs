@@ -198,10 +198,10 @@ impl MeshNode {
                     self.phase = Phase::VerifyingUpdate;
                     self.verified_at = Some(now + Duration::from_millis(1_600));
                 }
-                ServerEvent::Suspended | ServerEvent::Cancelled | ServerEvent::Failed => {
-                    if self.phase == Phase::TransferActive {
-                        self.phase = Phase::TransferError;
-                    }
+                ServerEvent::Suspended | ServerEvent::Cancelled | ServerEvent::Failed
+                    if self.phase == Phase::TransferActive =>
+                {
+                    self.phase = Phase::TransferError;
                 }
                 _ => {}
             }

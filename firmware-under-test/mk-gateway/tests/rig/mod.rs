@@ -112,7 +112,7 @@ impl Rig {
             log: Vec::new(),
             notices: Vec::new(),
             sent: Vec::new(),
-            image: (0..20_000u32).map(|i| (i * 31 >> 3) as u8).collect(),
+            image: (0..20_000u32).map(|i| ((i * 31) >> 3) as u8).collect(),
             answers: VecDeque::new(),
             events: BTreeMap::new(),
             sequence: 0,
@@ -293,7 +293,7 @@ impl Rig {
                 Event::ToMesh { node, to, bytes } => self.at_mesh(node, to, &bytes),
                 Event::ToThread { node, bytes } => {
                     let answers = self.thread[node].on_datagram(now, &bytes);
-                    self.from_thread(node, answers);
+                    self.answers_of_thread(node, answers);
                 }
                 Event::FromMesh { from, to, bytes } => self.gateway.on_access(now, from, to, &bytes),
                 Event::FromThread { from, bytes } => self.gateway.on_coap(now, from, &bytes),
@@ -301,11 +301,11 @@ impl Rig {
         }
         for node in 0..self.mesh.len() {
             let answers = self.mesh[node].on_timer(now);
-            self.from_mesh(node, answers, false);
+            self.answers_of_mesh(node, answers, false);
         }
         for node in 0..self.thread.len() {
             let answers = self.thread[node].on_timer(now);
-            self.from_thread(node, answers);
+            self.answers_of_thread(node, answers);
         }
         self.gateway.on_timer(now);
         self.drain();
@@ -313,10 +313,10 @@ impl Rig {
 
     fn at_mesh(&mut self, node: usize, to: Addr, bytes: &[u8]) {
         let answers = self.mesh[node].on_access(self.now, to, bytes);
-        self.from_mesh(node, answers, to.is_group());
+        self.answers_of_mesh(node, answers, to.is_group());
     }
 
-    fn from_mesh(&mut self, node: usize, answers: Vec<Vec<u8>>, to_group: bool) {
+    fn answers_of_mesh(&mut self, node: usize, answers: Vec<Vec<u8>>, to_group: bool) {
         let from = self.mesh[node].address;
         for bytes in answers {
             let delay = if to_group { 20 + self.random.below(480) } else { 20 + self.random.below(30) };
@@ -326,7 +326,7 @@ impl Rig {
         }
     }
 
-    fn from_thread(&mut self, node: usize, datagrams: Vec<Vec<u8>>) {
+    fn answers_of_thread(&mut self, node: usize, datagrams: Vec<Vec<u8>>) {
         let from = self.thread[node].address;
         for bytes in datagrams {
             if self.random.below(1_000) >= self.loss {
