@@ -19,6 +19,8 @@ pub mod proof;
 pub mod scalars;
 pub mod scenario;
 pub mod source;
+#[cfg(test)]
+mod testing;
 pub mod words;
 
 pub use bind::{BindError, BindOptions, bind};

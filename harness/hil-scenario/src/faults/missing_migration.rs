@@ -79,8 +79,9 @@ impl Fault for MissingMigration {
         }
         if self.layer == Layer::Boot {
             // The image is good; its handler, where it brings one, gives the probe something to alter.
+            // One version up is what the nodes' own handlers can do: all other nodes take the update.
             if self.how == Gap::HandlerTooNew {
-                recipe.config_version = wanted;
+                recipe.config_version = now.saturating_add(1);
                 recipe.oldest_migratable = Some(now);
             }
             return Ok(());

@@ -107,8 +107,9 @@ impl Shape {
         }
         // Alternatives of different kinds: `null` or a value, a text or a list.
         let fitting: Vec<&Json> = options.iter().copied().filter(|option| self.kind_fits(option, value)).collect();
+        let only_words = fitting.iter().all(|option| words_of(option).is_some());
         match (fitting.as_slice(), value) {
-            ([], Value::String(word)) if !words.is_empty() || !keys.is_empty() => {
+            (_, Value::String(word)) if only_words && !(words.is_empty() && keys.is_empty()) => {
                 let all: Vec<&str> = words.iter().copied().chain(keys.iter().map(|(name, _)| *name)).collect();
                 let message = if keys.iter().any(|(name, _)| name == word) {
                     format!("\"{word}\" takes a value: `{word}: ...`")
