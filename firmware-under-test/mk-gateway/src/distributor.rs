@@ -7,6 +7,9 @@
 //! Refused, with the status that says so: Pull mode and labels of virtual addresses (Internal Error, there is no code for
 //! them), upload out of band (URI Not Supported), more mesh receivers than a group may have (Insufficient Resources).
 //!
+//! Window: while it is closed, a transfer is broken off and taken up again like after a restart; the phase stays Transfer
+//! Active. What comes after the transfer (verifying, applying) takes next to no air time and goes on.
+//!
 //! Restart: a running distribution is taken up where its phase began. In Transfer Active that is Update Start, which
 //! nodes answer with what they hold, so only what is missing is sent; in Applying it is Update Apply, never Update Start,
 //! because a node that already runs the image would take it for a new update. An upload is lost.
@@ -58,6 +61,7 @@ pub(crate) struct Distributor {
     upload: Upload,
     mesh: Mesh,
     border: BorderRouter,
+    window_open: bool,
 }
 
 /// Runs `$body` with a [`Context`] of the running distribution as `$cx`, if one runs.
@@ -103,6 +107,7 @@ impl Distributor {
             upload: Upload::new(settings),
             mesh: Mesh::new(now),
             border: BorderRouter::new(settings),
+            window_open: true,
         }
     }
 
@@ -184,7 +189,8 @@ impl Distributor {
     }
 
     /// Handles what is due.
-    pub fn on_timer(&mut self, now: Instant, window_open: bool, settings: &GatewaySettings, out: &mut Outputs) {
+    pub fn on_timer(&mut self, now: Instant, settings: &GatewaySettings, out: &mut Outputs) {
+        let window_open = self.window_open;
         self.upload.on_timer(now, &mut self.store, out);
         with_context!(self, now, settings, out, |mesh, cx| mesh.on_timer(cx));
         with_site!(self, now, settings, out, |border, site| {
@@ -242,6 +248,21 @@ impl Distributor {
         self.stage = Stage::Delivering;
         with_context!(self, now, settings, out, |mesh, cx| mesh.deliver(cx));
         with_site!(self, now, settings, out, |border, site| border.deliver(site));
+        if !self.window_open {
+            self.mesh.hold();
+        }
+    }
+
+    /// The window has opened or closed.
+    pub fn set_window(&mut self, now: Instant, open: bool, settings: &GatewaySettings, out: &mut Outputs) {
+        self.window_open = open;
+        if open {
+            with_context!(self, now, settings, out, |mesh, cx| mesh.release(cx));
+        } else {
+            self.mesh.hold();
+            self.border.hold();
+        }
+        self.advance(now, settings, out);
     }
 
     fn begin_applying(&mut self, now: Instant, settings: &GatewaySettings, out: &mut Outputs) {
@@ -364,8 +385,8 @@ impl Distributor {
             }
             GatewayRecord::ObserverAdded { node, token } => self.border.restore_observer(*node, Token::new(token)),
             GatewayRecord::ObserverRemoved { node } => self.border.restore_observer(*node, None),
+            GatewayRecord::WindowSet { open } => self.window_open = *open,
             GatewayRecord::ThrottleSet { .. }
-            | GatewayRecord::WindowSet { .. }
             | GatewayRecord::ConfirmationHeard { .. }
             | GatewayRecord::ConfirmationPassedOn { .. }
             | GatewayRecord::ConfirmationAcked { .. }

@@ -20,6 +20,9 @@ use mk_wire::{AccessMessage, Addr, FwidRef, coap};
 /// carrier that was idle does not save up for later.
 const MAX_LEAD_US: i64 = 300_000;
 
+/// Most PDUs of one message.
+const MAX_SEGMENTS: u16 = 32;
+
 /// A gateway.
 pub struct Gateway {
     settings: GatewaySettings,
@@ -67,6 +70,8 @@ impl Gateway {
         for record in records {
             gateway.replay(now, record);
         }
+        // The longest message may have left right before the end.
+        gateway.throttle.spend_pdus(now, MAX_SEGMENTS);
         for (node, boot_count, version) in gateway.confirmations.not_passed_on() {
             gateway.out.notify(Notice::Confirmed { node, boot_count, version });
         }
@@ -134,6 +139,7 @@ impl Gateway {
             Order::Window { open } => {
                 self.throttle.set_open(now, *open);
                 self.out.record(GatewayRecord::WindowSet { open: *open });
+                self.distributor.set_window(now, *open, &self.settings, &mut self.out);
             }
             Order::RequestReport { node } => self.send_vendor(*node, vendor::Message::ReportGet),
         }
@@ -141,7 +147,7 @@ impl Gateway {
 
     /// Handles what is due. Calling it early does no harm.
     pub fn on_timer(&mut self, now: Instant) {
-        self.distributor.on_timer(now, self.throttle.is_open(), &self.settings, &mut self.out);
+        self.distributor.on_timer(now, &self.settings, &mut self.out);
     }
 
     /// When to call [`Gateway::on_timer`] and [`Gateway::poll_transmit`] next if nothing else happens. A time in the past
@@ -202,7 +208,10 @@ impl Gateway {
     fn replay(&mut self, now: Instant, record: &GatewayRecord) {
         match record {
             GatewayRecord::ThrottleSet { permille } => self.throttle.set_permille(now, *permille),
-            GatewayRecord::WindowSet { open } => self.throttle.set_open(now, *open),
+            GatewayRecord::WindowSet { open } => {
+                self.throttle.set_open(now, *open);
+                self.distributor.replay(record, &self.carriers);
+            }
             GatewayRecord::ConfirmationHeard { node, version, boot_count } => {
                 self.confirmations.hear(*node, *boot_count, *version);
             }

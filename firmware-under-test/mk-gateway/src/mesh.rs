@@ -103,6 +103,8 @@ pub(crate) struct Mesh {
     /// The last chunk is on the air until then.
     busy_until: Instant,
     delivery: Delivery,
+    /// The delivery waits for the window to open.
+    held: bool,
 }
 
 /// The image as the BLOB client reads it.
@@ -128,7 +130,15 @@ pub(crate) struct BlobMessage {
 
 impl Mesh {
     pub fn new(now: Instant) -> Self {
-        Mesh { step: Step::Idle, asker: None, client: None, group: None, busy_until: now, delivery: Delivery::Settled }
+        Mesh {
+            step: Step::Idle,
+            asker: None,
+            client: None,
+            group: None,
+            busy_until: now,
+            delivery: Delivery::Settled,
+            held: false,
+        }
     }
 
     pub const fn is_idle(&self) -> bool {
@@ -173,9 +183,31 @@ impl Mesh {
 
     /// Stops sending. Nothing is said to the nodes: they suspend themselves.
     pub fn suspend(&mut self) {
+        self.held = false;
         self.step = Step::Idle;
         self.asker = None;
         self.client = None;
+    }
+
+    /// The window has closed. A transfer is not kept waiting for it, because servers give up on a silent client within
+    /// seconds: it is broken off here and taken up by [`Mesh::release`]. Questions after the transfer go on.
+    pub fn hold(&mut self) {
+        if self.delivery == Delivery::Running {
+            match self.step {
+                Step::Subscribe(_) | Step::Start | Step::Transfer => {
+                    self.suspend();
+                    self.held = true;
+                }
+                Step::Idle | Step::Verify | Step::Apply | Step::Confirm | Step::Cancel | Step::Unsubscribe(_) => {}
+            }
+        }
+    }
+
+    /// The window is open again.
+    pub fn release(&mut self, cx: &mut Context<'_>) {
+        if self.held {
+            self.deliver(cx);
+        }
     }
 
     /// When [`Mesh::on_timer`] or [`Mesh::poll_blob`] have something to do. Chunks that wait for the throttle do not count.
@@ -257,6 +289,7 @@ impl Mesh {
 
     /// Begins a step: whom it concerns, how often they are asked, and until when.
     fn enter(&mut self, cx: &mut Context<'_>, step: Step) {
+        self.held = false;
         self.step = step;
         self.asker = None;
         let patience = &cx.settings.patience;

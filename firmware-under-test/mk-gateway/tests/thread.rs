@@ -102,6 +102,26 @@ fn a_gateway_that_dies_serves_the_same_image_from_the_same_offset() {
     }
 }
 
+/// The answer to Apply is lost, or the gateway dies before it has it: the repetition meets a node that is back already.
+#[rstest]
+fn an_apply_that_is_asked_twice_still_ends_in_success(#[values(false, true)] restart: bool) {
+    let mut rig = Rig::ready(&[], 1);
+    rig.ask(Rig::start());
+    let asked = |rig: &Rig| {
+        rig.sent.iter().any(|sent| Coap::decode(&sent.bytes).is_ok_and(|message| message.options.path_is("fw/apply")))
+    };
+    assert!(rig.run_until(Duration::from_secs(600), asked));
+    if restart {
+        rig.restart();
+    } else {
+        rig.loss = 1_000;
+        rig.run_for(Duration::from_secs(25));
+        rig.loss = 0;
+    }
+    assert_eq!(rig.run_to_end(), Phase::Completed);
+    assert!(restart || rig.thread[0].apply_posts > 1);
+}
+
 #[test]
 fn suspended_means_later_and_cancelled_means_gone() {
     let mut rig = Rig::ready(&[], 1);

@@ -124,15 +124,48 @@ fn a_distribution_keeps_its_share_in_every_second(
     assert!(permille < 400 || busiest >= expected * 8 / 10, "{busiest} us at {permille}");
 }
 
-#[test]
-fn control_goes_out_while_the_window_is_closed_and_data_does_not() {
+/// The window closes in the middle of the transfer for longer than servers wait for their client, and over a restart.
+#[rstest]
+#[case::for_a_moment(3, false)]
+#[case::for_a_night(36_000, false)]
+#[case::over_a_restart(36_000, true)]
+fn a_transfer_waits_for_the_window_and_goes_on_with_what_is_missing(#[case] closed_s: u64, #[case] restart: bool) {
     let mut rig = Rig::ready(&[Good, Good], 0);
+    rig.ask(Rig::start());
+    assert!(rig.run_until(Duration::from_secs(600), |rig| rig.mesh.iter().all(|stub| stub.blocks() >= 2)));
+    rig.order(&Order::Window { open: false });
+    let data = |rig: &Rig| rig.sent.iter().filter(|sent| sent.class == Class::Data).count();
+    let before = data(&rig);
+    rig.run_for(Duration::from_secs(closed_s));
+    if restart {
+        rig.restart();
+        rig.run_for(Duration::from_secs(closed_s));
+    }
+    assert_eq!((data(&rig), rig.phase()), (before, Phase::TransferActive));
+    rig.mesh.iter_mut().for_each(|stub| stub.blocks_begun.clear());
+    rig.order(&Order::Window { open: true });
+    assert_eq!(rig.run_to_end(), Phase::Completed);
+    assert!(rig.mesh.iter().all(|stub| stub.received() == rig.image && stub.blocks_begun.iter().all(|b| *b >= 2)));
+}
+
+#[test]
+fn a_distribution_started_outside_the_window_begins_when_it_opens() {
+    let mut rig = Rig::ready(&[Good, Good], 1);
     rig.order(&Order::Window { open: false });
     rig.ask(Rig::start());
-    rig.run_for(Duration::from_secs(60));
-    assert!(rig.sent.iter().any(|sent| sent.class == Class::Control));
-    assert!(rig.sent.iter().all(|sent| sent.class != Class::Data));
-    assert_eq!(rig.phase(), Phase::TransferActive);
+    rig.run_for(Duration::from_secs(3_600));
+    assert!(rig.sent.iter().all(|sent| sent.class == Class::Control));
+    rig.order(&Order::Window { open: true });
+    assert_eq!(rig.run_to_end(), Phase::Completed);
+}
+
+#[test]
+fn applying_does_not_wait_for_the_window() {
+    let mut rig = Rig::ready(&[Good, Good], 0);
+    rig.ask(Rig::start());
+    assert!(rig.run_until(Duration::from_secs(600), |rig| rig.phase() == Phase::ApplyingUpdate));
+    rig.order(&Order::Window { open: false });
+    assert_eq!(rig.run_to_end(), Phase::Completed);
 }
 
 /// C2 of the radio model: 512 KiB to a group without loss takes 8.0 +- 0.4 min at full throttle; C3/C4 says 2.25 +- 0.15

@@ -140,6 +140,11 @@ impl BorderRouter {
         }
     }
 
+    /// The window has closed: what waited for air time is answered with 5.03 when it is asked again.
+    pub fn hold(&mut self) {
+        self.fetches.clear();
+    }
+
     /// Nothing is on offer any more. Nodes that observe are told; the others learn it from 4.04.
     pub fn withdraw(&mut self, site: &mut Site<'_>) {
         self.fetches.clear();
@@ -265,7 +270,8 @@ impl BorderRouter {
     pub fn on_report(&mut self, site: &mut Site<'_>, node: Addr, report: &Report) {
         let (Some(image), Some(place)) = (site.image, site.receivers.place_of(node)) else { return };
         let offered = image.facts().map(|facts| facts.version);
-        let about_ours = Some(report.about) == offered;
+        // An offer whose metadata cannot be read has no version that a refusal could name.
+        let about_ours = offered.is_none_or(|version| report.about == version);
         let Some(target) = self.targets.get_mut(&node) else { return };
         match target.stage {
             // What a node says before it had the manifest is about something else.
@@ -280,9 +286,9 @@ impl BorderRouter {
                 let refused = about_ours && matches!(report.outcome, BootOutcome::Rejected | BootOutcome::RolledBack);
                 self.on_delivery_report(site, node, place, report.update_phase, refused);
             }
-            Stage::Confirm if Some(report.running) == offered => self.applied(site, node, place, true),
+            Stage::Apply | Stage::Confirm if Some(report.running) == offered => self.applied(site, node, place, true),
             // Back on the old image, and it says that it was this one that it gave up.
-            Stage::Confirm if about_ours => match report.outcome {
+            Stage::Apply | Stage::Confirm if about_ours => match report.outcome {
                 BootOutcome::RolledBack | BootOutcome::Rejected => self.applied(site, node, place, false),
                 BootOutcome::None | BootOutcome::FirstBoot | BootOutcome::Confirmed | BootOutcome::Unconfirmed => {}
             },
@@ -357,14 +363,13 @@ impl BorderRouter {
     fn on_apply_answer(&mut self, site: &mut Site<'_>, node: Addr, code: Code) {
         let Some(place) = site.receivers.place_of(node) else { return };
         let Some(target) = self.targets.get_mut(&node).filter(|target| target.stage == Stage::Apply) else { return };
-        if code.class() == 2 {
+        // A refusal says little: the node may be back from its reset already, because the answer to our first request was
+        // lost or this gateway was restarted. What it runs decides.
+        if code != Code::SERVICE_UNAVAILABLE {
             target.enter(site.now, Stage::Confirm);
+        }
+        if code.class() == 2 {
             site.receivers.set_phase(place, RetrievedPhase::ApplyingUpdate, site.out);
-        } else if code != Code::SERVICE_UNAVAILABLE {
-            target.enter(site.now, Stage::Rest);
-            let known =
-                Known { phase: RetrievedPhase::ApplyFailed, update_status: Status::WrongPhase, ..Known::NOTHING };
-            site.receivers.learn(place, known, site.out);
         }
     }
 }

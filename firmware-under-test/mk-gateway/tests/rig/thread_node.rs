@@ -257,7 +257,9 @@ impl ThreadNode {
                 self.phase = Phase::ApplyingUpdate;
                 self.back_at = Some(now + Duration::from_secs(20));
             }
-            vec![answer(Code::CHANGED, &[])]
+            // 4.09 when there is nothing to apply.
+            let code = if self.phase == Phase::ApplyingUpdate { Code::CHANGED } else { Code(4 << 5 | 9) };
+            vec![answer(code, &[])]
         } else {
             assert!(message.options.path_is("fw/version"));
             let fwid = Fwid::of_version(vendor::COMPANY_ID, self.running);
