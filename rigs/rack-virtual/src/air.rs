@@ -42,6 +42,16 @@ pub struct Flight {
     block: Option<u32>,
     /// What the interposer recorded when it let the message go; such a message passes no rule again.
     passed: Option<Option<Fact>>,
+    /// A copy of what the receiver got before, under the same sequence number.
+    copy: bool,
+}
+
+impl Flight {
+    /// Whether the receiver's network layer drops it for its sequence number. CoAP has no such layer below it: there
+    /// the receiver's own message ids have to tell.
+    fn replayed(&self) -> bool {
+        self.copy && self.carrier == Carrier::Mesh
+    }
 }
 
 impl World {
@@ -83,6 +93,7 @@ impl World {
                 pdus,
                 block: None,
                 passed: None,
+                copy: false,
             };
             self.launch(self.now + latency, flight);
         }
@@ -121,7 +132,10 @@ impl World {
         let (from, block) = (Party::Gateway(host.id), host.current_block);
         let bytes = self.buffer(bytes);
         let audience = Audience::Nodes { listening, lost };
-        self.launch(at, Flight { from, to, carrier: Carrier::Mesh, audience, bytes, pdus, block, passed: None });
+        self.launch(
+            at,
+            Flight { from, to, carrier: Carrier::Mesh, audience, bytes, pdus, block, passed: None, copy: false },
+        );
     }
 
     /// A gateway sends a CoAP datagram to a node.
@@ -136,8 +150,17 @@ impl World {
             let latency = datagram_latency(bytes.len(), hops);
             let bytes = self.buffer(bytes);
             let audience = Audience::Nodes { listening: Rc::new([node as u16]), lost: Vec::new() };
-            let flight =
-                Flight { from, to, carrier: Carrier::Coap, audience, bytes, pdus: 1, block: None, passed: None };
+            let flight = Flight {
+                from,
+                to,
+                carrier: Carrier::Coap,
+                audience,
+                bytes,
+                pdus: 1,
+                block: None,
+                passed: None,
+                copy: false,
+            };
             self.launch(self.now + latency, flight);
         }
     }
@@ -236,7 +259,7 @@ impl World {
         for fact in decision.records {
             self.note(about, Witness::Radio, fact);
         }
-        for Delivery { delay, bytes, record } in decision.deliveries {
+        for Delivery { delay, bytes, record, copy } in decision.deliveries {
             let passed = Flight {
                 from: flight.from,
                 to: flight.to,
@@ -246,6 +269,7 @@ impl World {
                 pdus: flight.pdus,
                 block: flight.block,
                 passed: Some(record),
+                copy,
             };
             self.launch(self.now + delay, passed);
         }
@@ -270,6 +294,9 @@ impl World {
             return;
         }
         self.note_passed(flight, receiver);
+        if flight.replayed() {
+            return;
+        }
         let now = words::instant(self.now);
         let from = match flight.from {
             Party::Gateway(id) => Addr(id.unicast()),
@@ -292,6 +319,9 @@ impl World {
             return;
         }
         self.note_passed(flight, receiver);
+        if flight.replayed() {
+            return;
+        }
         let Party::Node(from) = flight.from else { return };
         let now = words::instant(self.now);
         let host = &mut self.gateways[gateway];

@@ -22,6 +22,9 @@ pub struct Delivery {
     pub bytes: Rc<[u8]>,
     /// The event to record when it is delivered.
     pub record: Option<Fact>,
+    /// A copy under the sequence number of a message that was delivered before: the network layer of a mesh receiver
+    /// drops it. What was held back goes out under a new number, as the interposer has the network's keys.
+    pub copy: bool,
 }
 
 /// What becomes of a message at one receiver.
@@ -122,7 +125,8 @@ impl Active {
         *acted += 1;
         let loud = *acted <= EVENTS_PER_RECEIVER;
         let fact = |did, delivered: Option<&[u8]>| loud.then(|| self.rule.fact(message, receiver, did, delivered));
-        let plain = |delay, record| Delivery { delay, bytes: Rc::clone(&message.bytes), record };
+        let plain = |delay, record| Delivery { delay, bytes: Rc::clone(&message.bytes), record, copy: false };
+        let copied = |delivery: Delivery| Delivery { copy: true, ..delivery };
         let now_unchanged = || plain(Span::ZERO, None);
         let mut decision = Decision::default();
         match &self.rule.effect {
@@ -130,7 +134,7 @@ impl Active {
             AirEffect::Alter { offset, mask, repeat } => {
                 let bytes = alter(message, usize::from(*offset), mask, *repeat);
                 let record = fact(Interposition::Altered, Some(&bytes));
-                decision.deliveries.push(Delivery { delay: Span::ZERO, bytes, record });
+                decision.deliveries.push(Delivery { delay: Span::ZERO, bytes, record, copy: false });
             }
             AirEffect::Delay(until) => {
                 let delay = match until {
@@ -147,13 +151,14 @@ impl Active {
             AirEffect::Duplicate { copies, spacing } => {
                 decision.deliveries.push(now_unchanged());
                 decision.deliveries.extend(
-                    (1..=u64::from(*copies))
-                        .map(|n| plain(spacing.times(n), fact(Interposition::Duplicated, Some(&message.bytes)))),
+                    (1..=u64::from(*copies)).map(|n| {
+                        copied(plain(spacing.times(n), fact(Interposition::Duplicated, Some(&message.bytes))))
+                    }),
                 );
             }
             AirEffect::Replay(after) => {
                 decision.deliveries.push(now_unchanged());
-                decision.deliveries.push(plain(*after, fact(Interposition::Replayed, Some(&message.bytes))));
+                decision.deliveries.push(copied(plain(*after, fact(Interposition::Replayed, Some(&message.bytes)))));
             }
             AirEffect::Reorder { after } => {
                 let late = plain(Span::ZERO, fact(Interposition::Reordered, Some(&message.bytes)));

@@ -76,44 +76,60 @@ fn positions(fleet: &Fleet, seed: Seed) -> Vec<Point> {
     points
 }
 
+/// A place messages come from: the gateway, or a node that relays.
+struct Source {
+    /// Number in the pair that shadowing is drawn for.
+    number: u64,
+    hops: u8,
+    tx_dbm: f64,
+    x: f64,
+    y: f64,
+    floor: f64,
+}
+
+/// The best source for a node: its hops and the strength it is heard with.
+fn best(sources: &[Source], seed: Seed, node: usize, point: &Point) -> Option<(u8, f64)> {
+    let heard = |source: &Source| {
+        let shadow = SHADOW_DB * normal(&mut Stream::new(seed, Purpose::Shadowing, source.number << 32 | node as u64));
+        let at = Point { x: source.x, y: source.y, floor: source.floor };
+        (source.hops, received_dbm(source.tx_dbm, &at, point, shadow))
+    };
+    sources.iter().map(heard).max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
 /// The link of every node to its gateway, in the order of the fleet: strength of the best last hop on a shortest path
-/// over relays.
+/// over relays. Where the relays leave a node without a link, its neighbours relay too, as an installer would have it.
 #[must_use]
 pub fn link_budgets(fleet: &Fleet, seed: Seed) -> Vec<LinkBudget> {
     let points = positions(fleet, seed);
     let mut budgets = vec![LinkBudget { hops: MAX_HOPS, rssi_dbm: SENSITIVITY_DBM as i8 }; points.len()];
     for gateway in fleet.gateways() {
-        let members: Vec<usize> = (0..points.len()).filter(|&i| fleet.nodes[i].gateway == gateway).collect();
-        let floor = members.iter().map(|&i| points[i].floor).sum::<f64>() / members.len().max(1) as f64;
-        let mut reached: Vec<(usize, Point, f64)> = Vec::new();
-        let centre = Point { x: FLOOR_M.0 / 2.0, y: FLOOR_M.1 / 2.0, floor: floor.floor() };
-        reached.push((usize::MAX, centre, GATEWAY_DBM));
-        let mut waiting = members;
-        for hop in 1..=MAX_HOPS {
+        let mut waiting: Vec<usize> = (0..points.len()).filter(|&i| fleet.nodes[i].gateway == gateway).collect();
+        let floor = waiting.iter().map(|&i| points[i].floor).sum::<f64>() / waiting.len().max(1) as f64;
+        let (x, y, floor) = (FLOOR_M.0 / 2.0, FLOOR_M.1 / 2.0, floor.floor());
+        let mut layer = vec![Source { number: u64::from(u32::MAX), hops: 0, tx_dbm: GATEWAY_DBM, x, y, floor }];
+        let mut silent: Vec<Source> = Vec::new();
+        while !layer.is_empty() && !waiting.is_empty() {
             let mut next = Vec::new();
             waiting.retain(|&i| {
-                let best = reached
-                    .iter()
-                    .map(|(from, point, tx)| {
-                        let pair = (*from as u64) << 32 | i as u64;
-                        let shadow = SHADOW_DB * normal(&mut Stream::new(seed, Purpose::Shadowing, pair));
-                        received_dbm(*tx, point, &points[i], shadow)
-                    })
-                    .fold(f64::NEG_INFINITY, f64::max);
-                if best < SENSITIVITY_DBM + MARGIN_DB {
+                let point = &points[i];
+                let Some((hops, dbm)) =
+                    best(&layer, seed, i, point).filter(|(_, dbm)| *dbm >= SENSITIVITY_DBM + MARGIN_DB)
+                else {
                     return true;
-                }
-                budgets[i] = LinkBudget { hops: hop, rssi_dbm: best.clamp(-95.0, 20.0) as i8 };
+                };
+                let hops = (hops + 1).min(MAX_HOPS);
+                budgets[i] = LinkBudget { hops, rssi_dbm: dbm.clamp(-95.0, 20.0) as i8 };
+                let source =
+                    Source { number: i as u64, hops, tx_dbm: NODE_DBM, x: point.x, y: point.y, floor: point.floor };
                 if i % RELAY_EVERY == 0 {
-                    let p = &points[i];
-                    next.push((i, Point { x: p.x, y: p.y, floor: p.floor }, NODE_DBM));
+                    next.push(source)
+                } else {
+                    silent.push(source)
                 }
                 false
             });
-            if next.is_empty() || waiting.is_empty() {
-                break;
-            }
-            reached = next;
+            layer = if next.is_empty() { core::mem::take(&mut silent) } else { next };
         }
     }
     budgets

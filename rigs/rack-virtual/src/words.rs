@@ -95,6 +95,9 @@ pub const fn retrieved(p: RetrievedPhase) -> UpdatePhase {
 /// What a report says of the last update, for an operator.
 #[must_use]
 pub fn report_says(report: &vendor::Report) -> String {
+    if let Some(reason) = reason(report.reason) {
+        return reason;
+    }
     let outcome = match report.outcome {
         vendor::BootOutcome::None => "no update yet",
         vendor::BootOutcome::FirstBoot => "first boot",
@@ -103,10 +106,7 @@ pub fn report_says(report: &vendor::Report) -> String {
         vendor::BootOutcome::RolledBack => "rolled back",
         vendor::BootOutcome::Rejected => "rejected",
     };
-    match reason(report.reason) {
-        Some(reason) => format!("{outcome}: {reason}"),
-        None => outcome.to_owned(),
-    }
+    outcome.to_owned()
 }
 
 /// Cause of a reset, as the bootloader reads it.

@@ -16,6 +16,7 @@ use mk_wire::Reason;
 use mk_wire::distribution::RetrievedPhase;
 use mk_wire::north::Order;
 use mk_wire::time::Instant;
+use mk_wire::vendor::BootOutcome;
 
 /// First group address for distributions; lighting groups stay below. 4096 addresses follow.
 const FIRST_GROUP: u16 = 0xD000;
@@ -319,6 +320,11 @@ impl Campaign {
             let report = self.live.get(index).and_then(|live| live.report);
             return match report.map(|(_, report)| read(&report, self.state.wanted_version())) {
                 Some(Reading::Verdict(outcome)) => fail(outcome),
+                // It refused, and its newest word is a refusal of something else: the metadata named another version
+                // than the package, or could not be read at all. The reason is of this refusal all the same.
+                Some(Reading::Other) if heard && report.is_some_and(|(_, r)| r.outcome == BootOutcome::Rejected) => {
+                    fail(Outcome::Rejected(report.map_or(Reason::None, |(_, r)| r.reason)))
+                }
                 _ if heard || over || self.asked_in_vain(index, now) => fail(Outcome::Rejected(Reason::None)),
                 _ => Ruling::Wait,
             };

@@ -269,7 +269,11 @@ impl Fetch {
     }
 
     fn on_offer<H: NodeHardware>(&mut self, cx: &mut Context<'_, H>, update: &mut Update, payload: &[u8]) {
-        let (metadata, path) = payload.split_at_checked(FirmwareMetadata::SIZE).unwrap_or((payload, &[]));
+        // Octets behind the metadata that are no path make the whole of it malformed.
+        let (metadata, path) = payload
+            .split_at_checked(FirmwareMetadata::SIZE)
+            .filter(|(_, path)| path.iter().all(u8::is_ascii_graphic) && (path.is_empty() || path.contains(&b'/')))
+            .unwrap_or((payload, &[]));
         let offered = FirmwareMetadata::from_bytes(metadata).ok();
         let same = offered.is_some() && offered == update.params().map(|params| params.metadata);
         match update.phase() {
