@@ -6,8 +6,10 @@
 //! | findings | verdict |
 //! | --- | --- |
 //! | the rack failed | `RackFault` |
-//! | any expectation or oracle rule broken | `Fail` |
-//! | else: a proof, an expectation, an action or the end of the run missing | `Inconclusive` |
+//! | an oracle rule broken: it holds whatever was or was not done to the product | `Fail` |
+//! | else: a proof missing: what was expected of a stimulus that was not there says nothing | `Inconclusive` |
+//! | else: an expectation broken | `Fail` |
+//! | else: an expectation, an action or the end of the run missing | `Inconclusive` |
 //! | else: an oracle rule unproven although the rack could have witnessed it | `Inconclusive` |
 //! | else | `Pass` |
 //!
@@ -85,7 +87,7 @@ impl<'p> Judge<'p> {
                 findings.push(finding);
                 verdict
             }
-            None => weigh(&self.context, &findings),
+            None => weigh(&self.context, proven, &findings),
         };
         findings.sort_by_key(|finding| match finding.conclusion {
             Conclusion::Broken => 0,
@@ -139,8 +141,15 @@ pub fn record(plan: &Plan, outcome: Outcome, judgement: Judgement, repeat: Strin
     }
 }
 
-fn weigh(context: &Context, findings: &[Finding]) -> Verdict {
-    if findings.iter().any(|finding| finding.conclusion == Conclusion::Broken) {
+fn weigh(context: &Context, proven: bool, findings: &[Finding]) -> Verdict {
+    let broken = |finding: &Finding| finding.conclusion == Conclusion::Broken;
+    if findings.iter().any(|finding| broken(finding) && finding.rule.starts_with("oracle-")) {
+        return Verdict::Fail;
+    }
+    if !proven {
+        return Verdict::Inconclusive;
+    }
+    if findings.iter().any(broken) {
         return Verdict::Fail;
     }
     let open = |finding: &Finding| {
