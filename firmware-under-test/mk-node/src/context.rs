@@ -11,7 +11,7 @@ pub(crate) struct Context<'a, H: 'static> {
     /// The board.
     pub hw: &'a mut H,
     /// The parts the node was put together from.
-    pub parts: Parts<H>,
+    pub parts: &'a Parts<H>,
     /// Where effects go.
     pub effects: &'a mut Effects,
     /// Schema of the configuration in use.

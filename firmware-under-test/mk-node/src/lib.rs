@@ -30,7 +30,9 @@ mod settings;
 pub mod staging;
 mod subscriptions;
 #[cfg(test)]
-mod tests;
+#[allow(dead_code, reason = "shared with the tests of the whole node, which use all of it")]
+#[path = "../tests/node/flash.rs"]
+mod test_flash;
 mod update_server;
 mod update_state;
 

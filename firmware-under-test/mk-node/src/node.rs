@@ -106,7 +106,7 @@ impl<H: NodeHardware + 'static> Node<H> {
             None => settings.report_interval,
         };
         let schema = config.record.config.schema();
-        let mut cx = Context { now, hw, parts, effects: &mut effects, schema };
+        let mut cx = Context { now, hw, parts: &parts, effects: &mut effects, schema };
         let (update, resumed) = Update::restore(&mut cx).map_err(|_| StartError::Flash)?;
         let server = UpdateServer::new(now, cx.hw, &update, &resumed);
         let fetch = (settings.carrier == Carrier::Thread).then(|| {
@@ -188,7 +188,7 @@ impl<H: NodeHardware + 'static> Node<H> {
             let pong = empty(wire::Kind::Reset, message.message_id);
             self.post(from, Purpose::Answer, pong);
         } else if from == self.settings.gateway {
-            let mut cx = context(self.now, self.parts, &self.config, &mut self.effects, hw);
+            let mut cx = context(self.now, &self.parts, &self.config, &mut self.effects, hw);
             let send = self
                 .fetch
                 .as_mut()
@@ -207,7 +207,7 @@ impl<H: NodeHardware + 'static> Node<H> {
         if self.trial.as_ref().is_some_and(|state| state.send_at.is_some_and(|at| at <= now)) {
             self.send_confirmation(hw);
         }
-        let mut cx = context(now, self.parts, &self.config, &mut self.effects, hw);
+        let mut cx = context(now, &self.parts, &self.config, &mut self.effects, hw);
         let report = self.server.on_timer(&mut cx, &mut self.update);
         if self.update.on_timer(&mut cx).is_err() {
             cx.effects.trace(TraceEvent::FlashFault);
@@ -280,7 +280,7 @@ impl<H: NodeHardware + 'static> Node<H> {
     }
 
     fn on_chunk(&mut self, from: Addr, chunk: blob::Chunk<'_>, hw: &mut H) {
-        let mut cx = context(self.now, self.parts, &self.config, &mut self.effects, hw);
+        let mut cx = context(self.now, &self.parts, &self.config, &mut self.effects, hw);
         // Only Pull mode answers a chunk.
         if let Some(answer) = self.server.on_chunk(&mut cx, &mut self.update, from, chunk) {
             self.answer(self.settings.address, Some(answer));
@@ -288,7 +288,7 @@ impl<H: NodeHardware + 'static> Node<H> {
     }
 
     fn on_blob(&mut self, from: Addr, to: Addr, message: &blob::Message<'_>, hw: &mut H) {
-        let mut cx = context(self.now, self.parts, &self.config, &mut self.effects, hw);
+        let mut cx = context(self.now, &self.parts, &self.config, &mut self.effects, hw);
         let answer = self.server.on_blob(&mut cx, &mut self.update, from, message);
         self.answer(to, answer);
     }
@@ -297,7 +297,7 @@ impl<H: NodeHardware + 'static> Node<H> {
         if self.settings.carrier != Carrier::Mesh {
             return;
         }
-        let mut cx = context(self.now, self.parts, &self.config, &mut self.effects, hw);
+        let mut cx = context(self.now, &self.parts, &self.config, &mut self.effects, hw);
         let running = self.settings.firmware.version;
         let answer = self.server.on_update(&mut cx, &mut self.update, from, running, message);
         self.answer(to, answer);
@@ -316,7 +316,7 @@ impl<H: NodeHardware + 'static> Node<H> {
         let mut octets = None;
         let code = match Request::read(message, from == self.settings.gateway) {
             Request::Apply => {
-                let mut cx = context(self.now, self.parts, &self.config, &mut self.effects, hw);
+                let mut cx = context(self.now, &self.parts, &self.config, &mut self.effects, hw);
                 let applied = self.update.apply(&mut cx);
                 if applied == Ok(Applied::Now) {
                     purpose = Purpose::Farewell;
@@ -504,7 +504,7 @@ impl<H: NodeHardware + 'static> Node<H> {
 /// What a call hands to the parts of the node.
 fn context<'a, H>(
     now: Instant,
-    parts: Parts<H>,
+    parts: &'a Parts<H>,
     config: &Opened,
     effects: &'a mut Effects,
     hw: &'a mut H,

@@ -158,3 +158,78 @@ fn failed<E>(error: sequential_storage::Error<E>) -> ConfigError {
         _ => ConfigError::Corrupt,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use crate::test_flash::{PAGE, RamFlash, Supply, Tear};
+    use std::{cell::RefCell, rc::Rc};
+
+    const RING: Region = Region { start: 0, length: 3 * PAGE as u32 };
+
+    fn put(flash: &mut RamFlash, key: Key, value: u32) -> Result<(), ConfigError> {
+        // As long as the longest record, so that pages turn soon.
+        let mut record = [0_u32; 50];
+        record[0] = value;
+        Store::open(flash, RING)?.store(key, &record)
+    }
+
+    fn get(flash: &mut RamFlash, key: Key) -> Option<u32> {
+        Store::open(flash, RING).unwrap().fetch::<[u32; 50]>(key).unwrap().map(|record| record[0])
+    }
+
+    /// A torn erase that leaves both page markers is beyond this ring alone: see [`super::super::layout`].
+    const TEARS: [Tear; 4] = [Tear::NotDone, Tear::Done, Tear::Partly, Tear::OtherPart];
+
+    #[test]
+    fn a_cut_in_a_store_of_one_record_leaves_the_others_alone() {
+        let supply = Rc::new(RefCell::new(Supply::default()));
+        let mut flash = RamFlash::new(3 * PAGE, &supply);
+        put(&mut flash, Key::Trial, 7).unwrap();
+        put(&mut flash, Key::Update, 0).unwrap();
+        let mut turns = 0;
+        for n in 1..200 {
+            let before = flash.clone();
+            let first = supply.borrow().operations;
+            put(&mut flash, Key::Update, n).unwrap();
+            if flash.erased.len() == before.erased.len() {
+                continue;
+            }
+            turns += 1;
+            for at in 0..supply.borrow().operations - first {
+                for tear in TEARS {
+                    let mut torn = before.clone();
+                    torn.supply = Rc::new(RefCell::new(Supply { cut: Some((at, tear)), ..Supply::default() }));
+                    assert_eq!(put(&mut torn, Key::Update, n), Err(ConfigError::Flash));
+                    torn.supply = Rc::new(RefCell::new(Supply::default()));
+                    assert_eq!(get(&mut torn, Key::Trial), Some(7), "record {n}, operation {at}, {tear:?}");
+                    let update = get(&mut torn, Key::Update);
+                    assert!(update == Some(n) || update == Some(n - 1), "{n}, {at}, {tear:?}: {update:?}");
+                    put(&mut torn, Key::Update, n).unwrap();
+                }
+            }
+        }
+        assert!(turns >= 5, "{turns}");
+    }
+
+    #[test]
+    fn a_page_that_is_not_blank_is_erased_before_it_is_taken_into_use() {
+        let supply = Rc::new(RefCell::new(Supply::default()));
+        let mut flash = RamFlash::new(3 * PAGE, &supply);
+        for page in 0..3 {
+            flash.bytes[page * PAGE + 100] = 0;
+        }
+        put(&mut flash, Key::Trial, 1).unwrap();
+        assert_eq!(get(&mut flash, Key::Trial), Some(1));
+        assert_eq!(flash.erased, [0]);
+    }
+
+    #[test]
+    fn a_ring_of_two_pages_is_refused() {
+        let supply = Rc::new(RefCell::new(Supply::default()));
+        let mut flash = RamFlash::new(2 * PAGE, &supply);
+        let region = Region { start: 0, length: 2 * PAGE as u32 };
+        assert_eq!(Store::open(&mut flash, region).err(), Some(ConfigError::Region));
+    }
+}

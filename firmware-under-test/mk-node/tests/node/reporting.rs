@@ -1,7 +1,5 @@
 //! Reports, heartbeats, lighting and subscriptions.
 
-use std::vec::Vec;
-
 use mk_wire::{
     AccessMessage, Addr,
     config::{Message as ConfigMessage, ModelId, Status, Subscription},
@@ -11,8 +9,8 @@ use mk_wire::{
 };
 use rstest::rstest;
 
-use super::bench::{Bench, GATEWAY, INTERVAL, ImageSpec, NODE, image};
-use crate::config::{Config, ConfigV3};
+use crate::bench::{Bench, GATEWAY, INTERVAL, ImageSpec, NODE, image};
+use mk_node::config::{Config, ConfigV3};
 
 const GROUP: Addr = Addr(0xC0DE);
 

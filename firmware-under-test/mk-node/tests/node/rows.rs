@@ -1,7 +1,5 @@
 //! The table of the Firmware Update Server (protocol sheet section 7), row by row.
 
-use std::{vec, vec::Vec};
-
 use mk_wire::{
     AccessMessage, BlobId, Reason, Version,
     blob::{self, TransferStart},
@@ -12,8 +10,8 @@ use mk_wire::{
 };
 use rstest::rstest;
 
-use super::bench::{Bench, GATEWAY, HARDWARE, Image, ImageSpec, NODE, image, signed};
-use crate::{TraceEvent, config::Config};
+use crate::bench::{Bench, GATEWAY, HARDWARE, Image, ImageSpec, NODE, image, signed};
+use mk_node::{TraceEvent, config::Config};
 
 fn new_image() -> Image {
     image(ImageSpec::new(2))

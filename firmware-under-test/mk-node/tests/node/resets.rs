@@ -8,7 +8,7 @@ use mk_wire::{
 };
 use rstest::rstest;
 
-use super::{
+use crate::{
     bench::{Bench, Image, ImageSpec, NODE, image},
     flash::Tear,
 };
@@ -17,7 +17,7 @@ fn new_image() -> Image {
     image(ImageSpec::new(2))
 }
 
-fn transfer_status(bench: &mut Bench) -> (blob::Phase, Option<std::vec::Vec<u8>>) {
+fn transfer_status(bench: &mut Bench) -> (blob::Phase, Option<Vec<u8>>) {
     let answer = bench.ask(blob::Message::TransferGet).unwrap();
     match AccessMessage::decode(&answer.bytes).unwrap() {
         AccessMessage::Blob(blob::Message::TransferStatus(status)) => {
@@ -53,7 +53,7 @@ fn inside_a_block_finished_blocks_are_kept_and_the_rest_is_suspended() {
     bench.chunk(&image, 0, 0);
     bench.boot();
     assert_eq!(bench.phase(), Phase::TransferError);
-    assert_eq!(transfer_status(&mut bench), (blob::Phase::Suspended, Some(std::vec![0b011])));
+    assert_eq!(transfer_status(&mut bench), (blob::Phase::Suspended, Some(vec![0b011])));
     assert_eq!(bench.start(&image).phase, Phase::TransferActive);
     bench.begin_transfer(&image);
     let erased = bench.board.external.erased.len();

@@ -1,7 +1,5 @@
 //! The Thread side against a scripted border router (protocol sheet section 14.3).
 
-use std::{vec, vec::Vec};
-
 use mk_wire::{
     AccessMessage, Addr, Reason, Version,
     coap::{Block, Code, Encoder, Kind, Message, Token, option},
@@ -12,8 +10,8 @@ use mk_wire::{
 };
 use rstest::rstest;
 
-use super::bench::{Bench, GATEWAY, Image, ImageSpec, image, signed};
-use crate::{Carrier, TraceEvent};
+use crate::bench::{Bench, GATEWAY, Image, ImageSpec, image, signed};
+use mk_node::{Carrier, TraceEvent};
 
 /// What happens to the answer to an image request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@ use mk_wire::{
     vendor::{self, BootOutcome},
 };
 
-use super::bench::{Bench, ImageSpec, image};
+use crate::bench::{Bench, ImageSpec, image};
 
 #[test]
 fn an_update_is_received_verified_applied_and_confirmed() {

@@ -22,8 +22,8 @@ use mk_wire::{
 use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner};
 use sha2::{Digest, Sha256};
 
-use super::flash::{PAGE, RamFlash, Supply, Tear};
-use crate::{
+use crate::flash::{PAGE, RamFlash, Supply, Tear};
+use mk_node::{
     Carrier, Effect, Firmware, Node, NodeHardware, Outgoing, Parts, Received, Settings, StartError, TraceEvent,
     config::{self, Config},
 };

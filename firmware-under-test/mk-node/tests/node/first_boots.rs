@@ -1,7 +1,5 @@
 //! The first-boot confirmation: both sides of the acknowledgement, and the parts that break the rule.
 
-use std::vec::Vec;
-
 use mk_wire::{
     Addr, Version,
     time::{Duration, Instant},
@@ -9,8 +7,8 @@ use mk_wire::{
 };
 use rstest::rstest;
 
-use super::bench::{Bench, GATEWAY, GRACE, ImageSpec, NODE, TestBoard, image};
-use crate::{
+use crate::bench::{Bench, GATEWAY, GRACE, ImageSpec, NODE, TestBoard, image};
+use mk_node::{
     Parts,
     first_boot::{Confirmer, Step, Trial},
 };
