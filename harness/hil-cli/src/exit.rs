@@ -13,8 +13,16 @@ pub enum ExitClass {
     Usage,
     /// A file given is not what it should be.
     InvalidFile,
+    /// The filters name nothing.
+    NothingSelected,
+    /// The rack failed; nothing can be said of the product.
+    RackFault,
+    /// Nothing failed, and something could not be shown.
+    Inconclusive,
     /// The product refuses, or fails.
     Product,
+    /// Stopped by SIGINT; what finished is reported.
+    Interrupted,
 }
 
 impl ExitClass {
@@ -25,7 +33,11 @@ impl ExitClass {
             Self::Internal | Self::OutputClosed => 1,
             Self::Usage => 2,
             Self::InvalidFile => 3,
+            Self::NothingSelected => 4,
+            Self::RackFault => 5,
+            Self::Inconclusive => 6,
             Self::Product => 100,
+            Self::Interrupted => 130,
         }
     }
 }
@@ -43,7 +55,8 @@ pub struct CommandError {
 }
 
 impl CommandError {
-    fn new(class: ExitClass, message: impl Into<String>) -> Self {
+    /// An ending of this class.
+    pub fn new(class: ExitClass, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), hint: None }
     }
 

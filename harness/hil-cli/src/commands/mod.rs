@@ -3,10 +3,22 @@
 use std::fs;
 use std::path::Path;
 
+use hil_model::Composition;
+
 use crate::exit::CommandError;
 
+pub mod campaign;
+pub mod check;
+pub mod doctor;
+pub mod explore;
+pub mod faults;
 pub mod image;
 pub mod package;
+pub mod replay;
+pub mod reproduce;
+pub mod run;
+pub mod serve;
+pub mod sweep;
 
 /// Largest file that a command reads whole, bytes: far beyond any image, far below any memory.
 const MAX_INPUT: u64 = 64 << 20;
@@ -48,4 +60,9 @@ fn size(text: &str) -> Result<u32, String> {
     };
     let value = factor.and_then(|factor: u32| digits.parse::<u32>().ok()?.checked_mul(factor));
     value.ok_or_else(|| "write 4096, 64KiB or 1MiB".into())
+}
+
+/// Parts that node, gateway and campaign are assembled from.
+fn composition(text: &str) -> Result<Composition, String> {
+    serde_yaml::from_str(text).map_err(|error| error.to_string())
 }

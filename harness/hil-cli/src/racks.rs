@@ -1,0 +1,329 @@
+//! Rack files: what stands on the bench, and how to open it.
+//!
+//! A rack file is checked as a scenario is, with `file:line:col`. Without one there is the embedded virtual rack. What a
+//! file may say is written out in `rigs/racks/virtual.yaml`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use fixture_images::Board;
+use hil_model::{Capability, Fleet, Profile, RackKind, RackManifest, Span};
+use hil_rack::{Rack, RackError};
+use hil_scenario::Diagnostic;
+use hil_scenario::scalars::Size;
+use hil_scenario::source::Places;
+use rack_virtual::VirtualRack;
+use serde::Deserialize;
+
+use crate::exit::CommandError;
+
+/// Largest rack file, octets.
+const MOST_OCTETS: u64 = 256 * 1024;
+/// Most nodes of a virtual rack.
+const MOST_NODES: u16 = 2_000;
+/// Most gateways of a virtual rack.
+const MOST_GATEWAYS: u16 = 32;
+/// Block sizes of the BLOB Transfer models that the product's nodes take, as powers of two.
+const BLOCK_SIZE_LOGS: std::ops::RangeInclusive<u8> = 12..=15;
+/// Chunk sizes that the product's nodes take.
+const CHUNK_SIZES: std::ops::RangeInclusive<u16> = 8..=241;
+
+/// Where racks come from. Runs ask it for a rack each, so that workers share nothing.
+pub trait RackSource: Sync {
+    /// What the rack is and can do.
+    fn manifest(&self) -> &RackManifest;
+
+    /// A rack, not prepared yet.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn open(&self) -> Result<Box<dyn Rack>, RackError>;
+
+    /// How many can be open at once.
+    fn at_once(&self) -> usize {
+        1
+    }
+}
+
+/// The rack of a rack file, or the embedded one.
+#[derive(Debug, Clone)]
+pub struct BoundRack {
+    manifest: RackManifest,
+    /// The file it was read from.
+    pub file: Option<PathBuf>,
+}
+
+impl BoundRack {
+    /// The embedded virtual rack: 24 nodes on two floors, four of them on Thread, one gateway.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self { manifest: VirtualRack::new().manifest().clone(), file: None }
+    }
+
+    /// The rack of a manifest, as found in a bundle.
+    ///
+    /// # Errors
+    /// A manifest that no rack can have, or a kind that this build cannot open, in words.
+    pub fn of_manifest(manifest: RackManifest) -> Result<Self, String> {
+        sound(&manifest)?;
+        match manifest.kind {
+            RackKind::Virtual => Ok(Self { manifest, file: None }),
+            RackKind::Emulated | RackKind::Lab => Err(not_here(manifest.kind)),
+        }
+    }
+
+    /// The rack of `--rack FILE`, or the embedded one.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no rack file.
+    pub fn of_option(file: Option<&Path>) -> Result<Self, CommandError> {
+        match file {
+            None => Ok(Self::embedded()),
+            Some(path) => Self::read(path).map_err(|diagnostics| {
+                let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+                CommandError::invalid_file(lines.join("\n")).hint("rigs/racks/virtual.yaml shows all keys")
+            }),
+        }
+    }
+
+    /// Reads a rack file.
+    ///
+    /// # Errors
+    /// Everything that is wrong in it.
+    pub fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
+        let file = path.display().to_string();
+        let wrong = |message| vec![Diagnostic { file: file.clone(), line: 1, column: 1, message }];
+        let mut text = String::new();
+        let opened = fs::File::open(path).and_then(|f| f.take(MOST_OCTETS + 1).read_to_string(&mut text));
+        opened.map_err(|error| wrong(error.to_string()))?;
+        if text.len() as u64 > MOST_OCTETS {
+            return Err(wrong(format!("more than {MOST_OCTETS} octets")));
+        }
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self { manifest: parse(&file, &stem, &text)?, file: Some(path.to_owned()) })
+    }
+}
+
+impl RackSource for BoundRack {
+    fn manifest(&self) -> &RackManifest {
+        &self.manifest
+    }
+
+    fn open(&self) -> Result<Box<dyn Rack>, RackError> {
+        match self.manifest.kind {
+            RackKind::Virtual => Ok(Box::new(VirtualRack::from_manifest(self.manifest.clone()))),
+            RackKind::Emulated | RackKind::Lab => Err(RackError::Refused {
+                action: "open the rack".to_owned(),
+                why: not_here(self.manifest.kind),
+            }),
+        }
+    }
+
+    fn at_once(&self) -> usize {
+        match self.manifest.kind {
+            RackKind::Virtual => usize::MAX,
+            RackKind::Emulated | RackKind::Lab => 1,
+        }
+    }
+}
+
+/// Whether a manifest that was read from outside is one that a rack can have.
+///
+/// # Errors
+/// The first thing that is wrong, in words.
+pub fn sound(manifest: &RackManifest) -> Result<(), String> {
+    let nodes = &manifest.fleet.nodes;
+    if nodes.is_empty() || nodes.len() > usize::from(MOST_NODES) {
+        return Err(format!("the rack has {} nodes; racks have 1 to {MOST_NODES}", nodes.len()));
+    }
+    if let Some((place, spec)) = nodes.iter().enumerate().find(|(place, spec)| usize::from(spec.id.0) != place + 1) {
+        return Err(format!("node {} stands in place {} of the fleet", spec.id, place + 1));
+    }
+    if let Some(spec) = nodes.iter().find(|spec| spec.gateway.0 == 0 || spec.gateway.0 > MOST_GATEWAYS) {
+        return Err(format!("{} is served by gateway {}; gateways are 1 to {MOST_GATEWAYS}", spec.id, spec.gateway.0));
+    }
+    let written = WrittenProfile::from(&manifest.profile);
+    let mut wrong = Vec::new();
+    profile(&written, &mut |path, message| wrong.push(format!("{path}: {message}")));
+    wrong.into_iter().next().map_or(Ok(()), Err)
+}
+
+fn not_here(kind: RackKind) -> String {
+    let kind = match kind {
+        RackKind::Virtual => "virtual",
+        RackKind::Emulated => "emulated",
+        RackKind::Lab => "lab",
+    };
+    format!("racks of kind `{kind}` are not in this build yet; there is `virtual`")
+}
+
+/// A rack file as written; what is left out is the embedded rack's.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Written {
+    name: Option<String>,
+    kind: RackKind,
+    #[serde(default)]
+    without: Vec<Capability>,
+    #[serde(default)]
+    profile: WrittenProfile,
+    #[serde(default)]
+    fleet: WrittenFleet,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct WrittenProfile {
+    board: Option<String>,
+    image_size: Option<Size>,
+    segment_interval: Option<Span>,
+    grace: Option<Span>,
+    block_size_log: Option<u8>,
+    chunk_size: Option<u16>,
+}
+
+impl From<&Profile> for WrittenProfile {
+    fn from(profile: &Profile) -> Self {
+        Self {
+            board: Some(profile.board.clone()),
+            image_size: Some(Size(profile.image_size)),
+            segment_interval: Some(profile.segment_interval),
+            grace: Some(profile.grace),
+            block_size_log: Some(profile.block_size_log),
+            chunk_size: Some(profile.chunk_size),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct WrittenFleet {
+    nodes: u16,
+    floors: u8,
+    gateways: u16,
+    thread_every: u16,
+    config_version: u16,
+}
+
+impl Default for WrittenFleet {
+    fn default() -> Self {
+        Self { nodes: 24, floors: 2, gateways: 1, thread_every: 6, config_version: 2 }
+    }
+}
+
+/// A rack file's text to a manifest. `stem` names the rack where the file does not.
+///
+/// # Errors
+/// Everything that is wrong.
+fn parse(file: &str, stem: &str, text: &str) -> Result<RackManifest, Vec<Diagnostic>> {
+    let written: Written = serde_yaml::from_str(text).map_err(|error| {
+        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+        let message = error.to_string();
+        let end = message.find(" at line ").unwrap_or(message.len());
+        vec![Diagnostic { file: file.to_owned(), line, column, message: message[..end].to_owned() }]
+    })?;
+    let places = Places::of(text);
+    let mut wrong = Vec::new();
+    let mut complain = |path: &str, message: String| {
+        let (line, column) = places.find(path);
+        wrong.push(Diagnostic { file: file.to_owned(), line, column, message: format!("{path}: {message}") });
+    };
+    if written.kind != RackKind::Virtual {
+        complain("kind", not_here(written.kind));
+    }
+    let profile = profile(&written.profile, &mut complain);
+    let WrittenFleet { nodes, floors, gateways, thread_every, config_version } = written.fleet;
+    for (path, value, most) in [
+        ("fleet.nodes", u32::from(nodes), MOST_NODES),
+        ("fleet.floors", u32::from(floors), u16::from(u8::MAX)),
+        ("fleet.gateways", u32::from(gateways), MOST_GATEWAYS.min(nodes.max(1))),
+    ] {
+        if value == 0 || value > u32::from(most) {
+            complain(path, format!("{value} is outside 1 to {most}"));
+        }
+    }
+    let name = written.name.unwrap_or_else(|| stem.to_owned());
+    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        complain("name", "a name has 1 to 64 characters".to_owned());
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let fleet = Fleet::building(nodes, floors, gateways, thread_every, config_version);
+    let without: BTreeSet<Capability> = written.without.into_iter().collect();
+    let mut manifest = VirtualRack::with_fleet(&name, fleet, profile).manifest().clone();
+    manifest.capabilities.retain(|capability| !without.contains(capability));
+    Ok(manifest)
+}
+
+fn profile(written: &WrittenProfile, complain: &mut impl FnMut(&str, String)) -> Profile {
+    let usual = Profile::default();
+    let profile = Profile {
+        board: written.board.clone().unwrap_or(usual.board),
+        image_size: written.image_size.map_or(usual.image_size, |size| size.0),
+        segment_interval: written.segment_interval.unwrap_or(usual.segment_interval),
+        grace: written.grace.unwrap_or(usual.grace),
+        block_size_log: written.block_size_log.unwrap_or(usual.block_size_log),
+        chunk_size: written.chunk_size.unwrap_or(usual.chunk_size),
+    };
+    match Board::named(&profile.board) {
+        Err(error) => complain("profile.board", error.to_string()),
+        Ok(board) if profile.image_size < 4096 || profile.image_size > board.slot_size() => {
+            let most = board.slot_size();
+            complain("profile.image-size", format!("{} octets is outside 4096 to {most}", profile.image_size));
+        }
+        Ok(_) => {}
+    }
+    if !BLOCK_SIZE_LOGS.contains(&profile.block_size_log) {
+        let (least, most) = BLOCK_SIZE_LOGS.into_inner();
+        complain("profile.block-size-log", format!("{} is outside {least} to {most}", profile.block_size_log));
+    }
+    if !CHUNK_SIZES.contains(&profile.chunk_size) {
+        let (least, most) = CHUNK_SIZES.into_inner();
+        complain("profile.chunk-size", format!("{} is outside {least} to {most}", profile.chunk_size));
+    }
+    if profile.grace == Span::ZERO {
+        complain("profile.grace", "a trial needs time to be confirmed".to_owned());
+    }
+    profile
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use rstest::rstest;
+
+    fn first(text: &str) -> String {
+        parse("r.yaml", "r", text).unwrap_err()[0].to_string()
+    }
+
+    #[test]
+    fn the_written_example_is_the_embedded_rack() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rigs/racks/virtual.yaml");
+        let read = BoundRack::read(&path).unwrap();
+        assert_eq!(read.manifest(), BoundRack::embedded().manifest());
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_embedded_rack_s() {
+        let manifest = parse("r.yaml", "small", "kind: virtual\nfleet: { nodes: 4 }\nwithout: [thread]\n").unwrap();
+        assert_eq!((manifest.name.as_str(), manifest.fleet.nodes.len()), ("small", 4));
+        assert!(!manifest.capabilities.contains(&Capability::Thread));
+    }
+
+    #[rstest]
+    #[case("kind: virtual\nflet: {}\n", "r.yaml:2:1: unknown field `flet`")]
+    #[case("kind: virtual\nfleet:\n  nodes: 0\n", "r.yaml:3:3: fleet.nodes: 0 is outside 1 to 2000")]
+    #[case("kind: virtual\nfleet: { nodes: 2001 }\n", "r.yaml:2:10: fleet.nodes: 2001 is outside 1 to 2000")]
+    #[case("kind: virtual\nprofile: { board: nrf }\n", "r.yaml:2:12: profile.board: ")]
+    #[case("kind: emulated\n", "r.yaml:1:1: kind: racks of kind `emulated` are not in this build yet")]
+    #[case("name: x\n", "missing field `kind`")]
+    #[case("[]", "r.yaml:1:1: ")]
+    fn a_wrong_rack_file_is_told_where(#[case] text: &str, #[case] want: &str) {
+        let message = first(text);
+        assert!(message.contains(want), "{message}");
+    }
+}
