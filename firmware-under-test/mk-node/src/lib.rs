@@ -17,6 +17,7 @@ mod context;
 pub mod effect;
 pub mod first_boot;
 mod hardware;
+mod lighting;
 mod metadata_check;
 pub mod migrate;
 mod node;

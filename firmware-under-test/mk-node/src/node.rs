@@ -20,6 +20,7 @@ use crate::{
     effect::{Effect, Effects, StartError, TraceEvent},
     first_boot::{JITTER, Step, Trial},
     hardware::NodeHardware,
+    lighting::Lamp,
     opening::{self, Opened},
     outbox::{Outbox, Outgoing, Purpose},
     parts::Parts,
@@ -64,8 +65,7 @@ pub struct Node<H: NodeHardware + 'static> {
     subscriptions: Subscriptions,
     /// Boot was asked to install: the reset is due once the answer left.
     reset_at: Option<Instant>,
-    light_level: u8,
-    last_light: Option<(Addr, u8)>,
+    lamp: Lamp,
     last_heard: Received,
     started_at: Instant,
     now: Instant,
@@ -119,8 +119,7 @@ impl<H: NodeHardware + 'static> Node<H> {
             boot_count,
             verdict,
             schedule: Schedule::new(now, interval, &mut random),
-            light_level: config.record.config.user_settings().level,
-            last_light: None,
+            lamp: Lamp::new(now, config.record.config.user_settings().level),
             last_heard: Received { ttl_hops: 0, rssi_dbm: 0 },
             started_at: now,
             now,
@@ -262,7 +261,7 @@ impl<H: NodeHardware + 'static> Node<H> {
     /// Light level now, 0 off to 255 full.
     #[must_use]
     pub const fn light_level(&self) -> u8 {
-        self.light_level
+        self.lamp.level()
     }
 
     /// Is the running image confirmed?
@@ -349,13 +348,7 @@ impl<H: NodeHardware + 'static> Node<H> {
                 let report = vendor::Message::Report(self.facts().report(self.verdict));
                 self.send(due, Purpose::Answer, report);
             }
-            vendor::Message::LightSet(set) => {
-                // Repeats of one press carry one transaction id.
-                if self.last_light != Some((from, set.tid)) {
-                    self.last_light = Some((from, set.tid));
-                    self.light_level = set.level;
-                }
-            }
+            vendor::Message::LightSet(set) => self.lamp.set(self.now, from, set),
             // For gateways.
             vendor::Message::Confirm(_)
             | vendor::Message::Report(_)
@@ -431,8 +424,8 @@ impl<H: NodeHardware + 'static> Node<H> {
                 temperature_centi_c: hw
                     .temperature_centi_c()
                     .saturating_add(self.config.record.config.calibration_centi_c()),
-                light_level: self.light_level,
-                energy_wh: 0,
+                light_level: self.lamp.level(),
+                energy_wh: self.lamp.energy_wh(self.now),
             }),
         };
         self.send(self.now, Purpose::Report, message);

@@ -33,3 +33,9 @@ fn an_update_is_received_verified_applied_and_confirmed() {
     assert_eq!(bench.runs(), Version::new(1, 2, 0));
     assert_eq!(bench.board.internal.supply.borrow().rewrites, 0);
 }
+
+#[test]
+fn a_node_takes_less_than_6_kib_of_ram_besides_its_block_buffer() {
+    let size = size_of::<mk_node::Node<crate::bench::TestBoard>>();
+    assert!(size < 6 * 1024, "{size} octets");
+}
