@@ -233,7 +233,7 @@ impl<H: NodeHardware + 'static> Node<H> {
     }
 
     /// The next message that is due to be sent.
-    pub fn poll_transmit(&mut self) -> Option<Outgoing> {
+    pub fn poll_transmit(&mut self) -> Option<&Outgoing> {
         let (message, purpose) = self.outbox.pop(self.now)?;
         if purpose == Purpose::Farewell && self.reset_at.is_some() {
             self.reset_at = Some(self.now + RESET_DELAY);
@@ -489,7 +489,7 @@ impl<H: NodeHardware + 'static> Node<H> {
         self.post(self.settings.gateway, Purpose::Answer, next);
         if self.trial.is_none() {
             hw.feed_watchdog();
-            self.feed_at = Some(self.now + self.settings.grace_period / 4);
+            self.feed_at = Some(self.now + self.settings.grace_period / 2);
         }
     }
 }

@@ -49,6 +49,8 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: Vec<Waiting, CAPACITY>,
+    /// The message handed out last: lent to the caller, not copied once more.
+    sent: Option<Waiting>,
 }
 
 impl Outbox {
@@ -64,13 +66,13 @@ impl Outbox {
     }
 
     /// The message that is due longest.
-    pub fn pop(&mut self, now: Instant) -> Option<(Outgoing, Purpose)> {
+    pub fn pop(&mut self, now: Instant) -> Option<(&Outgoing, Purpose)> {
         let first = (0..self.waiting.len()).min_by_key(|i| self.waiting[*i].due)?;
         if self.waiting[first].due > now {
             return None;
         }
-        let waiting = self.waiting.remove(first);
-        Some((waiting.message, waiting.purpose))
+        let waiting = self.sent.insert(self.waiting.remove(first));
+        Some((&waiting.message, waiting.purpose))
     }
 
     /// When the next message is due.

@@ -98,13 +98,15 @@ impl Schedule {
     pub fn new(now: Instant, interval: Duration, random: &mut Random) -> Self {
         // An interval of nothing would never let the clock go on.
         let interval = interval.max(Duration::from_millis(100));
+        // Heartbeat and application report share their phase: one wake-up sends both.
+        let first = now + random.between(Duration::from_ticks(0), interval);
         Schedule {
             series_at: Some(now + random.between(EARLIEST, LATEST)),
             series_left: BOOT_REPORTS,
             gap: FIRST_GAP,
             news_at: None,
-            health_at: now + random.between(Duration::from_ticks(0), interval),
-            application_at: now + random.between(Duration::from_ticks(0), interval),
+            health_at: first,
+            application_at: first,
             interval,
         }
     }

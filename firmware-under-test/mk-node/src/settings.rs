@@ -36,7 +36,7 @@ pub struct Settings {
     pub carrier: Carrier,
     /// Time between two heartbeats, and between two application reports, unless the stored configuration names another.
     pub report_interval: Duration,
-    /// The watchdog's one timeout, which is also the grace period of a trial. A confirmed application wakes four times as
+    /// The watchdog's one timeout, which is also the grace period of a trial. A confirmed application wakes twice as
     /// often.
     pub grace_period: Duration,
     /// The running firmware.

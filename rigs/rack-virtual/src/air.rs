@@ -7,7 +7,7 @@ use crate::place::LinkBudget;
 use crate::words;
 use crate::world::{Due, World};
 use hil_model::{About, Fact, NodeId, Party, Span, Time, Witness};
-use mk_node::{Outgoing, Received};
+use mk_node::Received;
 use mk_wire::Addr;
 use mk_wire::access::network_pdus;
 use std::rc::Rc;
@@ -68,25 +68,24 @@ impl World {
     }
 
     /// A node sends: always to a gateway, or to nobody.
-    pub(crate) fn send_from_node(&mut self, node: usize, message: &Outgoing) {
-        let Some(gateway) = self.gateways.iter().position(|g| g.address() == message.to) else { return };
+    pub(crate) fn send_from_node(&mut self, node: usize, to: Addr, carrier: mk_node::Carrier, bytes: Vec<u8>) {
+        let Some(gateway) = self.gateways.iter().position(|g| g.address() == to) else { return };
         let host = &self.nodes[node];
         let (from, budget) = (Party::Node(host.spec.id), host.budget);
-        let (carrier, pdus, latency) = match message.carrier {
+        let (carrier, pdus, latency) = match carrier {
             mk_node::Carrier::Mesh => {
-                let pdus = network_pdus(message.bytes.len(), false) as u16;
+                let pdus = network_pdus(bytes.len(), false) as u16;
                 (Carrier::Mesh, pdus, unicast_latency(budget, pdus, self.segment_interval))
             }
-            mk_node::Carrier::Thread => (Carrier::Coap, 1, datagram_latency(message.bytes.len(), budget.hops)),
+            mk_node::Carrier::Thread => (Carrier::Coap, 1, datagram_latency(bytes.len(), budget.hops)),
         };
         let host = &mut self.gateways[gateway];
         let heard = host.air.unicast_heard(node, pdus, 1);
         host.meter.delivered(u64::from(heard), u64::from(!heard));
         if heard {
-            let bytes = self.buffer(&message.bytes);
             let flight = Flight {
                 from,
-                to: message.to,
+                to,
                 carrier,
                 audience: Audience::Gateway(gateway),
                 bytes,

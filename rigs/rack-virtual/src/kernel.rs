@@ -7,13 +7,14 @@ use hil_model::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Nanoseconds of one tick, as a power of two: 16.4 us. Items of one tick are ordered exactly, by a small heap.
-const TICK_LOG: u32 = 14;
+/// Nanoseconds of one tick, as a power of two: about 17 ms. Items of one tick are ordered exactly, by a small heap; a
+/// shorter tick would only make periodic traffic pass through one more level.
+const TICK_LOG: u32 = 24;
 /// Slots of a level, as a power of two.
 const SLOT_LOG: u32 = 6;
 const SLOTS: usize = 1 << SLOT_LOG;
-/// Levels: 9 x 6 bits cover every tick that a 64-bit time can have (50 bits).
-const LEVELS: usize = 9;
+/// Levels: 7 x 6 bits cover every tick that a 64-bit time can have (40 bits).
+const LEVELS: usize = 7;
 
 struct Entry<T> {
     at: Time,

@@ -329,10 +329,7 @@ impl World {
         }
         host.timer = Time::NEVER;
         if let State::Running(running) = &mut host.state {
-            let now = words::instant(self.now);
-            if running.next_wakeup().is_some_and(|due| due <= now) {
-                running.on_timer(now, &mut host.board);
-            }
+            running.on_timer(words::instant(self.now), &mut host.board);
             self.settle_node(node);
         }
     }
@@ -358,7 +355,11 @@ impl World {
         loop {
             let State::Running(running) = &mut self.nodes[node].state else { return };
             if let Some(message) = running.poll_transmit() {
-                self.send_from_node(node, &message);
+                let mut bytes = self.spare.pop().unwrap_or_default();
+                bytes.clear();
+                bytes.extend_from_slice(&message.bytes);
+                let (to, carrier) = (message.to, message.carrier);
+                self.send_from_node(node, to, carrier, bytes);
                 continue;
             }
             match running.poll_effect() {
@@ -467,7 +468,9 @@ impl World {
 
     /// If an armed cut fired in the last call: writes the proof down, and the node is dark.
     fn power_lost(&mut self, node: usize) -> bool {
-        if !self.nodes[node].board.supply.is_dark() {
+        let host = &self.nodes[node];
+        // Nothing but an armed cut takes the power away in the middle of a call.
+        if host.cut.is_none() || !host.board.supply.is_dark() {
             return false;
         }
         self.cut_fired(node);

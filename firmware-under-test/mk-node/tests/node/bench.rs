@@ -375,7 +375,7 @@ impl Bench {
     pub fn drain(&mut self) {
         let Some(node) = &mut self.node else { return };
         while let Some(message) = node.poll_transmit() {
-            self.sent.push_back(Sent { at: self.now, message });
+            self.sent.push_back(Sent { at: self.now, message: message.clone() });
         }
         let mut reset = false;
         while let Some(effect) = node.poll_effect() {
@@ -440,11 +440,14 @@ impl Bench {
 
     /// The Update Status that answers.
     pub fn ask_update(&mut self, message: update::Message<'_>) -> update::UpdateStatus {
-        let answer = self.ask(message).expect("an answer");
-        match AccessMessage::decode(&answer.bytes).unwrap() {
-            AccessMessage::Update(update::Message::Status(status)) => status,
-            other => panic!("{other:?}"),
-        }
+        let first = self.ask(message).expect("an answer");
+        // Answers to what was asked before may still be on their way.
+        let all = core::iter::once(first).chain(self.sent.drain(..).map(|sent| sent.message));
+        let status = |message: Outgoing| match AccessMessage::decode(&message.bytes).unwrap() {
+            AccessMessage::Update(update::Message::Status(status)) => Some(status),
+            _ => None,
+        };
+        all.filter_map(status).next().expect("an Update Status")
     }
 
     /// Update Start for this image.

@@ -100,7 +100,7 @@ fn an_unconfirmed_application_never_feeds_the_watchdog_and_a_confirmed_one_alway
     for _ in 0..100 {
         let fed = bench.board.fed;
         assert!(fed > 0);
-        bench.run_for(GRACE / 4);
+        bench.run_for(GRACE / 2);
         assert!(bench.board.fed > fed, "not fed since {last:?}");
         last = bench.now;
     }
