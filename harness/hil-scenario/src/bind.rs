@@ -5,6 +5,8 @@
 //! skipped there.
 
 mod assemble;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use crate::diagnostic::{Diagnostic, Trouble};

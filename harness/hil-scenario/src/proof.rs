@@ -62,7 +62,9 @@ impl Clause {
     #[must_use]
     pub fn interposed(fault: FaultId, did: Interposition, kinds: Vec<MessageKind>, want: Want) -> Self {
         let names: Vec<String> = kinds.iter().map(|kind| crate::words::kind(*kind)).collect();
-        let what = format!("{} message {}", names.join(" or "), crate::words::interposition(did));
+        // A fault that silences a node names a dozen kinds; any of them will do, and none needs to be read out.
+        let names = if names.len() > 3 { format!("one of {} kinds of", names.len()) } else { names.join(" or ") };
+        let what = format!("{names} message {}", crate::words::interposition(did));
         Self::new(what, want, move |event| match &event.fact {
             Fact::Interposed { fault: by, did: done, kind, from, to, sent, delivered, changed, .. }
                 if *by == fault && *done == did && kinds.contains(kind) =>

@@ -6,9 +6,7 @@ use crate::nodes::NodeSet;
 use crate::scalars::{DayWindow, Percent, Size, Take, TimeOfDay};
 use crate::source::Places;
 use hil_model::action::Power;
-use hil_model::{
-    AirLevel, Behaviour, Composition, GatewayId, NodeId, OperatorOrder, Span, TrafficProfile, Trigger, Version,
-};
+use hil_model::{AirLevel, Behaviour, Composition, GatewayId, OperatorOrder, Span, TrafficProfile, Trigger, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -280,7 +278,7 @@ pub struct Lines {
     pub expect: Vec<String>,
 }
 
-/// First node or gateway number that no fleet has.
+/// Most nodes of a scenario's fleet.
 pub const MOST_NODES: u16 = 2_000;
 /// Most gateways of a scenario's fleet.
 pub const MOST_GATEWAYS: u16 = 32;
@@ -289,10 +287,4 @@ pub const MOST_GATEWAYS: u16 = 32;
 #[must_use]
 pub fn gateway_of(fleet: &hil_model::Fleet, number: u16) -> Option<GatewayId> {
     fleet.gateways().into_iter().find(|gateway| gateway.0 == number)
-}
-
-/// The node of this number, if the fleet has it.
-#[must_use]
-pub fn node_of(fleet: &hil_model::Fleet, id: NodeId) -> Option<NodeId> {
-    fleet.get(id).map(|spec| spec.id)
 }

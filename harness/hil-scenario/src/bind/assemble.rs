@@ -44,6 +44,11 @@ impl Binder<'_> {
         let targets = self.targets(&fleet, complaints);
         let policy = self.policy(targets.len(), complaints);
         let cast = self.cast(fleet, targets, complaints);
+        // What needs no image comes first, so that all of it is told at once.
+        let expectations = self.expectations(&cast, &mut needs, complaints);
+        let canary = self.canary(&mut needs, complaints);
+        let mut timeline = Vec::new();
+        self.lower_timeline(&cast, &mut timeline, &mut needs, complaints);
         let size = written.rack.image_size.map_or(self.manifest.profile.image_size, |size| size.0);
         let images = self.images(size, complaints)?;
         let carried = if self.options.inject { &images.candidate } else { &images.clean };
@@ -51,9 +56,7 @@ impl Binder<'_> {
         let start = Action::StartCampaign { policy: policy.clone(), package, targets: cast.targets.clone() };
         let mut actions = vec![TimedAction { when: When::At(CAMPAIGN_START), action: start, fault: None }];
         let faults = self.lower_faults(&cast, &images, policy.grace, &mut actions, &mut needs, complaints);
-        self.lower_timeline(&cast, &mut actions, &mut needs, complaints);
-        let expectations = self.expectations(&cast, &mut needs, complaints);
-        let canary = self.canary(&mut needs, complaints);
+        actions.extend(timeline);
         if images.candidate.0.behaviour != Behaviour::Normal {
             needs.insert(Capability::NodeImages);
         }
@@ -121,6 +124,12 @@ impl Binder<'_> {
     }
 
     fn images(&self, size: u32, complaints: &mut Complaints) -> Result<Images, BindError> {
+        // Before anything is forged: a size is only a number, its octets are not.
+        let slot = Board::named(&self.manifest.profile.board).map_or(size, |board| board.slot_size());
+        if size > slot {
+            let message = format!("{size} octets do not fit the board's slot of {slot}");
+            self.complain(complaints, "rack.image-size", Trouble::here(message));
+        }
         let running = self.running_recipe(size);
         let clean = self.clean_recipe(size);
         let mut candidate = clean.clone();

@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub mod per_node;
+#[cfg(test)]
+mod tests;
 mod witness;
 
 /// What an expectation file gives to the manual.

@@ -5,6 +5,8 @@
 //! to do is collected while it is lowered.
 
 mod lowering;
+#[cfg(test)]
+mod tests;
 
 use crate::diagnostic::Trouble;
 use crate::expectations::ManualEntry;

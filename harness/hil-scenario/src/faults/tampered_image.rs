@@ -31,6 +31,9 @@ impl Documented for TamperedImage {
     const EXAMPLE: &'static str = "tampered-image: { how: truncated, at: 4096 }";
 }
 
+/// Largest offset, length or count: no slot is larger, and a file has to stay one that can be made.
+const LARGEST_PLACE: u32 = 1024 * 1024;
+
 impl TamperedImage {
     fn tamper(&self) -> Result<Tamper, Trouble> {
         self.how.parse().map_err(|_| {
@@ -42,6 +45,9 @@ impl TamperedImage {
 
 impl Fault for TamperedImage {
     fn shape(&self, recipe: &mut Recipe, _: Before) -> Result<(), Trouble> {
+        if self.at.is_some_and(|at| at > LARGEST_PLACE) {
+            return Err(Trouble::at("at", format!("goes up to {LARGEST_PLACE}")));
+        }
         tamper(recipe, Tampering { tamper: self.tamper()?, at: self.at })
     }
 
