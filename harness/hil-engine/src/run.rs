@@ -14,6 +14,9 @@ use hil_scenario::Plan;
 /// Observations in a row that bring neither an event nor time before the rack counts as stuck.
 const MAX_STALLS: u32 = 1_000;
 
+/// Longest rack time between two looks at whether a rack has come to rest: coming to rest is no event.
+const LOOK_AGAIN: Span = Span::mins(1);
+
 /// What the loop needs of a plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Course<'a> {
@@ -178,14 +181,17 @@ impl Loop<'_, '_> {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Ended::Interrupted);
             }
-            self.apply_due()?;
+            let acted = self.apply_due()?;
             if self.settled_at.is_some_and(|end| self.now >= end) && self.schedule.idle() {
                 return Ok(Ended::Quiet);
             }
             if self.now >= deadline {
                 return Ok(Ended::Deadline);
             }
-            let until = [self.schedule.next_due(), self.settled_at].into_iter().flatten().fold(deadline, Time::min);
+            // After an action the rack is asked at once what came of it, and whether anything did.
+            let look = if acted { self.now } else { self.now + LOOK_AGAIN };
+            let next = [Some(look), self.schedule.next_due(), self.settled_at];
+            let until = next.into_iter().flatten().fold(deadline, Time::min);
             let seen = self.rack.observe(until)?;
             self.check_time(seen.now)?;
             let moved = seen.now > self.now || !seen.events.is_empty();
@@ -214,15 +220,18 @@ impl Loop<'_, '_> {
         }
     }
 
-    fn apply_due(&mut self) -> Result<(), RackError> {
+    /// Apply what is due; whether anything was.
+    fn apply_due(&mut self) -> Result<bool, RackError> {
+        let mut acted = false;
         while let Some(place) = self.schedule.take_due(self.now) {
             let Some(timed) = self.course.actions.get(place) else { continue };
+            acted = true;
             self.settled_at = None;
             let fact = Fact::ActionApplied { fault: timed.fault, what: timed.action.describe() };
             self.note(whom(&timed.action), fact);
             self.rack.apply(&timed.action, timed.fault)?;
         }
-        Ok(())
+        Ok(acted)
     }
 
     /// After a failure: what the rack saw before it is still evidence. A second failure changes nothing.

@@ -110,6 +110,26 @@ mod tests {
         assert_eq!(fs::read(dir.path().join("a.txt")).unwrap(), b"22");
     }
 
+    #[test]
+    fn an_interrupted_run_leaves_every_report_whole_and_marked() {
+        let root = tempfile::tempdir().unwrap();
+        let mut dir = RunDir::create(root.path(), "suite-42").unwrap();
+        let mut suite = SuiteRecord {
+            name: "suite".to_owned(),
+            rack: "virtual".to_owned(),
+            kind: hil_model::RackKind::Virtual,
+            seed: hil_model::Seed(42),
+            started: None,
+            complete: false,
+            runs: Vec::new(),
+        };
+        dir.write_all(&mut suite).unwrap();
+        let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        roxmltree::Document::parse(&text("junit.xml")).unwrap();
+        assert!(text("index.html").contains("Incomplete") && text("summary.txt").contains("INCOMPLETE"));
+        assert!(text("results.jsonl").contains("\"complete\":false"));
+    }
+
     #[rstest]
     #[case("../x")]
     #[case("a/b")]

@@ -5,8 +5,9 @@
 //! story is in the ledger.
 
 use crate::xml_text::{clean, clean_line};
+use hil_model::fact::{BootVerdict, Moment};
 use hil_model::record::Conclusion;
-use hil_model::{About, Event, Fact, Finding, NodeId, Party, RunRecord, Time, Verdict, words};
+use hil_model::{About, Event, Fact, Finding, ImageCheck, NodeId, Party, RunRecord, Time, Verdict, words};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most lines between head and foot.
@@ -156,6 +157,27 @@ fn humdrum(fact: &Fact) -> bool {
     )
 }
 
+/// Part of a node's first start, when nothing is wrong with it: every ledger begins with that of every node.
+fn first_start(fact: &Fact) -> bool {
+    match fact {
+        Fact::Banks { moment, .. } => matches!(moment, Moment::Provisioned | Moment::AfterBoot),
+        Fact::BootDecided { verdict, .. } => *verdict == BootVerdict::Normal,
+        Fact::ImageStarted { check, trial, .. } => *check == ImageCheck::Valid && !trial,
+        Fact::ApplicationReady { .. } | Fact::ConsoleLine { .. } | Fact::ReportHeard { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether an event belongs to a node's first start. It is over once the application serves or anything else happens.
+fn is_fresh(served: &mut BTreeSet<NodeId>, node: NodeId, fact: &Fact) -> bool {
+    let fresh = first_start(fact) && !served.contains(&node);
+    let over = !first_start(fact) && !matches!(fact, Fact::NodeProvisioned { .. });
+    if over || matches!(fact, Fact::ApplicationReady { .. }) {
+        served.insert(node);
+    }
+    fresh
+}
+
 /// Events that are counted, not told.
 #[derive(Default)]
 struct Counted {
@@ -204,9 +226,11 @@ fn lines(run: &RunRecord) -> Vec<Line> {
     let interest = Interest::of(run);
     let mut out = Vec::new();
     let mut counted = Counted::default();
+    let mut served: BTreeSet<NodeId> = BTreeSet::new();
     let mut like: (Option<(About, String)>, usize) = (None, 0);
     for event in &run.events {
-        let mut tells = interest.tells(event);
+        let fresh = event.about.node().is_some_and(|node| is_fresh(&mut served, node, &event.fact));
+        let mut tells = interest.tells(event) && (!fresh || interest.cited.contains(&event.seq));
         if tells {
             let key = Some((event.about, event.fact.name()));
             like = if like.0 == key { (key, like.1 + 1) } else { (key, 1) };

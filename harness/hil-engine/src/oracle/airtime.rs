@@ -6,7 +6,7 @@
 //! lighting scenes is judged where it was measured, at a throttle up to [`JUDGED_UP_TO_PERMILLE`]; where the level of the
 //! simulation draws it from a table it is no evidence, and the finding says so.
 
-use super::tally::Tally;
+use super::tally::{Tally, many};
 use super::{Context, Rule, RuleInfo};
 use hil_model::{Capability, Event, Fact, Finding};
 
@@ -79,7 +79,7 @@ impl Rule for AirTime {
         };
         let holds = match self.tally.checks() {
             0 => format!("no firmware over the mesh; {latency}"),
-            n => format!("{n} reports of air use, at most {} permille in a second; {latency}", self.peak),
+            n => format!("{} of air use, at most {} permille in a second; {latency}", many(n, "report"), self.peak),
         };
         self.tally.close(INFO.name, holds)
     }

@@ -8,7 +8,7 @@
 //!
 //! Exempt: a node whose configuration partition the harness's own probe wrote.
 
-use super::tally::Tally;
+use super::tally::{Tally, many};
 use super::{Context, Rule, RuleInfo};
 use hil_model::fact::ConfigState;
 use hil_model::{BankArea, Capability, Digest, Event, Fact, Finding, NodeId};
@@ -93,7 +93,8 @@ impl Rule for Configuration {
         if self.tally.checks() == 0 {
             self.tally.unproven("no application was seen opening its configuration".to_owned());
         }
-        let holds = format!("{} application starts on the right configuration, no setting lost", self.tally.checks());
+        let holds =
+            format!("{} on the right configuration, no setting lost", many(self.tally.checks(), "application start"));
         self.tally.close(INFO.name, holds)
     }
 }

@@ -4,7 +4,7 @@
 //! the scenario left without power cannot run; of it one whole image in one of its banks is asked for. In a run that
 //! was cut short at its deadline, a node that is not up yet is unproven, not broken.
 
-use super::tally::Tally;
+use super::tally::{Tally, many};
 use super::{Context, Rule, RuleInfo};
 use hil_model::fact::{BootVerdict, Moment};
 use hil_model::{BankState, Capability, Event, Fact, Finding, ImageCheck, NodeId};
@@ -104,7 +104,7 @@ impl Rule for Recovery {
         } else if self.starts == 0 {
             tally.unproven("no start of an image was witnessed".to_owned());
         }
-        let holds = format!("{} nodes ended on a complete, valid image", tally.checks());
+        let holds = format!("{} ended on a complete, valid image", many(tally.checks(), "node"));
         self.tally.close(INFO.name, holds)
     }
 }

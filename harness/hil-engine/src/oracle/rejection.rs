@@ -6,7 +6,7 @@
 //! reset that Apply asked for when the bootloader refused; bank A at the end as it was at the start; and, where only
 //! metadata was ever refused, no flash operation in either slot. Resets by power or pin are the harness's doing.
 
-use super::tally::Tally;
+use super::tally::{Tally, many};
 use super::{Context, Rule, RuleInfo};
 use hil_model::fact::{BootVerdict, FlashUse, Outcome, OutcomeClass, RefusalLayer, ResetCause, UpdatePhase};
 use hil_model::{BankArea, Capability, Digest, Event, Fact, Finding, NodeId};
@@ -126,7 +126,7 @@ impl Rule for Rejection {
         }
         let holds = match tally.checks() {
             0 => "no node rejected an update".to_owned(),
-            n => format!("{n} nodes rejected without error, partial write or extra reboot"),
+            n => format!("{} rejected without error, partial write or extra reboot", many(n, "node")),
         };
         self.tally.close(INFO.name, holds)
     }

@@ -8,7 +8,7 @@
 //!
 //! Exempt: what the harness's own probe wrote into bank A.
 
-use super::tally::Tally;
+use super::tally::{Tally, many};
 use super::{Context, Rule, RuleInfo};
 use hil_model::fact::{BootVerdict, Moment};
 use hil_model::{BankArea, Capability, Digest, Event, Fact, Finding, NodeId};
@@ -106,7 +106,7 @@ impl Rule for RunningBank {
         if self.tally.checks() == 0 {
             self.tally.unproven("the running bank was never read twice".to_owned());
         }
-        let holds = format!("{} readings, the running bank changed only in a swap", self.tally.checks());
+        let holds = format!("{}, the running bank changed only in a swap", many(self.tally.checks(), "reading"));
         self.tally.close(INFO.name, holds)
     }
 }

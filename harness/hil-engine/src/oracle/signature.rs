@@ -3,7 +3,7 @@
 //! Evidence: the harness's own examiner reads bank A at the moment the core begins to execute it (`ImageStarted.check`).
 //! The bootloader's word counts for nothing here. Without a debug port there is no such event, and the rule is unproven.
 
-use super::tally::Tally;
+use super::tally::{Tally, many};
 use super::{Context, Rule, RuleInfo};
 use hil_model::{Capability, Event, Fact, Finding, ImageCheck};
 
@@ -41,7 +41,7 @@ impl Rule for Signature {
         if self.tally.checks() == 0 {
             self.tally.unproven("no start of an image was witnessed".to_owned());
         }
-        let holds = format!("{} starts, every image valid under the provisioned key", self.tally.checks());
+        let holds = format!("{}, every image valid under the provisioned key", many(self.tally.checks(), "start"));
         self.tally.close(INFO.name, holds)
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! A pause alerts within [`ALERT_WITHIN`], or once MeshOS is up again when it went down meanwhile.
 
-use super::tally::Tally;
+use super::tally::{Tally, many};
 use super::{Context, Rule, RuleInfo};
 use hil_model::{CampaignPolicy, Event, Fact, Finding, NodeId, OperatorOrder, Span, StageIndex, Time, Version};
 use std::collections::{BTreeMap, BTreeSet};
@@ -243,7 +243,10 @@ impl Rule for Stages {
         self.close_pause();
         let holds = match self.tally.checks() {
             0 => "no campaign".to_owned(),
-            _ => format!("{} stages started in order, over threshold and soaked", self.stages.len()),
+            _ => format!(
+                "{}, none opened before the one before it had passed and soaked; every pause alerted",
+                many(self.stages.len() as u64, "stage")
+            ),
         };
         self.tally.close(INFO.name, holds)
     }

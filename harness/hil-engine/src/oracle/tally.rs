@@ -52,6 +52,11 @@ impl Tally {
     }
 }
 
+/// A count with its noun: `1 node`, `2 nodes`.
+pub(super) fn many(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 fn and_more(first: &str, count: usize) -> String {
     match count {
         0 | 1 => first.to_owned(),

@@ -9,7 +9,7 @@
 //! Evidence: `ImageStarted` by probe, `ConfirmationAcked` by the gateway, `Interposed` by the radio. The node's own claim
 //! to be confirmed counts for nothing.
 
-use super::tally::Tally;
+use super::tally::{Tally, many};
 use super::{Context, Rule, RuleInfo};
 use hil_model::air::MessageKind;
 use hil_model::fact::{BootVerdict, Interposition};
@@ -196,7 +196,7 @@ impl Rule for Trials {
         }
         let holds = match tally.checks() {
             0 => "no trial to decide".to_owned(),
-            n => format!("{n} trials decided in time"),
+            n => format!("{} decided in time", many(n, "trial")),
         };
         self.tally.close(INFO.name, holds)
     }

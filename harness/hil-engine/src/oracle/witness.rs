@@ -124,6 +124,7 @@ impl Rule for WordsAndDeeds {
         }
         let holds = match tally.checks() {
             0 => "the campaign said nothing of any node".to_owned(),
+            1 => "the one node counted is what the campaign says of it".to_owned(),
             n => format!("{n} nodes are what the campaign says of them"),
         };
         tally.close(INFO.name, holds)

@@ -67,10 +67,10 @@ impl Axis {
         let mut labels: Vec<(Time, f64)> = Vec::new();
         for i in 0..LABELS {
             let place = self.knots.partition_point(|(_, x)| *x < wanted(i)).min(self.knots.len() - 1);
-            if let Some(&(time, x)) = self.knots.get(place) {
-                if labels.last().is_none_or(|(_, before)| x - before > (last - first) / (2 * LABELS) as f64) {
-                    labels.push((time, x));
-                }
+            let apart = (last - first) / (2 * LABELS) as f64;
+            let far = |x: f64| labels.last().is_none_or(|(_, before)| x - before > apart);
+            if let Some(&(time, x)) = self.knots.get(place).filter(|(_, x)| far(*x)) {
+                labels.push((time, x));
             }
         }
         labels

@@ -304,13 +304,14 @@ fn air(story: &Story) -> String {
     let mut body = grid(&axis, top, bottom);
     for column in columns(&story.air) {
         let over = column.peak > column.throttle.saturating_add(column.depth);
-        let at = y(f64::from(column.peak));
+        let (x0, x1, top) = (axis.at(column.from), axis.at(column.at), y(f64::from(column.peak)));
         let _ = writeln!(
             body,
-            "<rect x=\"{:.1}\" y=\"{at:.1}\" width=\"2.4\" height=\"{:.1}\" class=\"{}\"><title>{}: busiest second {} permille</title></rect>",
-            axis.at(column.at) - 1.2,
-            (bottom - at).max(0.0),
+            "<rect x=\"{x0:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" class=\"{}\"><title>{} to {}: busiest second {} permille</title></rect>",
+            (x1 - x0 - 0.6).max(1.2),
+            (bottom - top).max(0.0),
             if over { "a-over" } else { "a-use" },
+            column.from,
             column.at,
             column.peak
         );
@@ -340,8 +341,13 @@ fn air(story: &Story) -> String {
     figure("Channel use", note, &svg(bottom + 6.0, "share of the channel used by the update", &body))
 }
 
-/// At most [`MAX_COLUMNS`] columns: of neighbours the busiest is kept.
+/// At most [`MAX_COLUMNS`] columns: neighbours are joined, and the busiest of them counts.
 fn columns(all: &[Air]) -> Vec<Air> {
     let group = all.len().div_ceil(MAX_COLUMNS).max(1);
-    all.chunks(group).filter_map(|chunk| chunk.iter().max_by_key(|air| air.peak).copied()).collect()
+    let join = |chunk: &[Air]| {
+        let busiest = chunk.iter().max_by_key(|air| air.peak).copied()?;
+        let (from, at) = (chunk.iter().map(|air| air.from).min()?, chunk.iter().map(|air| air.at).max()?);
+        Some(Air { from, at, ..busiest })
+    };
+    all.chunks(group).filter_map(join).collect()
 }

@@ -2,7 +2,7 @@
 //! stages went, how full the air was. Keeps bounded lists; draws nothing.
 
 use hil_model::fact::{BootVerdict, Outcome, ResetCause, UpdatePhase};
-use hil_model::{Digest, Event, Fact, NodeId, Party, RunRecord, StageIndex, Time, words};
+use hil_model::{About, Digest, Event, Fact, NodeId, Party, RunRecord, StageIndex, Time, words};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most marks kept for a node.
@@ -82,6 +82,8 @@ pub(super) struct Stage {
 /// Air use of an interval.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Air {
+    /// The previous report of the same distributor, or the beginning of its distribution.
+    pub(super) from: Time,
     pub(super) at: Time,
     pub(super) peak: u16,
     pub(super) throttle: u16,
@@ -98,6 +100,8 @@ pub(super) struct Story {
     pub(super) end: Time,
     /// Times at which something happened that a figure shows.
     pub(super) times: BTreeSet<Time>,
+    /// Since when the air use of a distributor is counted.
+    sending_since: BTreeMap<About, Time>,
 }
 
 impl Story {
@@ -205,7 +209,11 @@ impl Story {
             Fact::CampaignPaused { stage, reason, .. } => {
                 self.stages.entry(*stage).or_default().paused = Some(reason.clone());
             }
+            Fact::DistributionStarted { .. } => {
+                self.sending_since.insert(event.about, event.at);
+            }
             Fact::AirUse { peak_permille, throttle_permille, depth_permille, .. } => self.air.push(Air {
+                from: self.sending_since.insert(event.about, event.at).unwrap_or(event.at),
                 at: event.at,
                 peak: *peak_permille,
                 throttle: *throttle_permille,
