@@ -14,7 +14,8 @@ use crate::faults::Before;
 use crate::forge::{Forge, Recipe};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
-use hil_model::{Capability, Fleet, RackManifest, Seed, Span, Time};
+use fixture_images::Board;
+use hil_model::{Capability, Fleet, Profile, RackManifest, Seed, Span, Time};
 use std::fmt;
 
 /// How a scenario is bound.
@@ -78,18 +79,7 @@ pub fn bind(
 ) -> Result<Plan, BindError> {
     let binder = Binder { scenario, manifest, seed, forge, options };
     match binder.plan() {
-        // On a rack with a fleet of its own a node that is not there is the rack's want, if the scenario is sound.
-        Err(BindError::Invalid(diagnostics)) if !manifest.capabilities.contains(&Capability::LargeFleet) => {
-            let reference = RackManifest {
-                capabilities: Capability::ALL.iter().copied().collect(),
-                fleet: Fleet::building(24, 2, 1, 6, scenario.written.running.config_version),
-                ..manifest.clone()
-            };
-            match (Binder { manifest: &reference, ..binder }).plan() {
-                Ok(_) => Err(BindError::Lacks(vec![Capability::LargeFleet])),
-                Err(_) => Err(BindError::Invalid(diagnostics)),
-            }
-        }
+        Err(BindError::Invalid(diagnostics)) => Err(binder.lacking(diagnostics)),
         other => other,
     }
 }
@@ -108,6 +98,25 @@ struct Binder<'a> {
 struct Complaints(Vec<Diagnostic>);
 
 impl Binder<'_> {
+    /// What is wrong on a rack with a fleet and an image size of its own may be the rack's want: a node or a block that
+    /// is not there. A scenario that is sound on the reference rack is skipped here; one that is not is invalid.
+    fn lacking(&self, diagnostics: Vec<Diagnostic>) -> BindError {
+        if Board::named(&self.manifest.profile.board).is_err() {
+            return BindError::Invalid(diagnostics);
+        }
+        let fleet = Fleet::building(24, 2, 1, 6, self.scenario.written.running.config_version);
+        let all = Capability::ALL.iter().copied().collect();
+        let larger = RackManifest { capabilities: all, fleet, ..self.manifest.clone() };
+        let reference = RackManifest { profile: Profile::default(), ..larger.clone() };
+        for (manifest, want) in [(&larger, Capability::LargeFleet), (&reference, Capability::VirtualTime)] {
+            let missing = !self.manifest.capabilities.contains(&want);
+            if missing && (Binder { manifest, ..*self }).plan().is_ok() {
+                return BindError::Lacks(vec![want]);
+            }
+        }
+        BindError::Invalid(diagnostics)
+    }
+
     fn diagnostic(&self, path: &str, message: String) -> Diagnostic {
         let (line, column) = self.scenario.places.find(path);
         Diagnostic { file: self.scenario.file.clone(), line, column, message }

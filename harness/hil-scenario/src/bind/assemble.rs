@@ -2,7 +2,7 @@
 
 use super::{BindError, Binder, CAMPAIGN_START, Complaints, DELIVERY_ALLOWANCE, LONG_WAIT};
 use crate::diagnostic::Trouble;
-use crate::faults::{Lowering, lower_moment};
+use crate::faults::{Horizon, Lowering, blocks};
 use crate::forge::{Made, Recipe, provisioned_key};
 use crate::limits;
 use crate::nodes::World;
@@ -47,15 +47,22 @@ impl Binder<'_> {
         // What needs no image comes first, so that all of it is told at once.
         let expectations = self.expectations(&cast, &mut needs, complaints);
         let canary = self.canary(&mut needs, complaints);
+        let own_size = self.manifest.profile.image_size;
+        let size = written.rack.image_size.map_or(own_size, |size| size.0);
+        if size > own_size {
+            // A rack's size is what it can move in sensible time; where time costs nothing, so do octets.
+            needs.insert(Capability::VirtualTime);
+        }
+        let blocks = blocks(size, &self.manifest.profile);
+        let horizon = Horizon { fleet: &cast.fleet, blocks, stages: policy.stages.len() };
         let mut timeline = Vec::new();
-        self.lower_timeline(&cast, &mut timeline, &mut needs, complaints);
-        let size = written.rack.image_size.map_or(self.manifest.profile.image_size, |size| size.0);
+        self.lower_timeline(&cast, horizon, &mut timeline, &mut needs, complaints);
         let images = self.images(size, complaints)?;
         let carried = if self.options.inject { &images.candidate } else { &images.clean };
         let package = PackageSupply { image: supplied(Plan::CANDIDATE, carried) };
         let start = Action::StartCampaign { policy: policy.clone(), package, targets: cast.targets.clone() };
         let mut actions = vec![TimedAction { when: When::At(CAMPAIGN_START), action: start, fault: None }];
-        let faults = self.lower_faults(&cast, &images, policy.grace, &mut actions, &mut needs, complaints);
+        let faults = self.lower_faults(&cast, &images, &policy, &mut actions, &mut needs, complaints);
         actions.extend(timeline);
         if images.candidate.0.behaviour != Behaviour::Normal {
             needs.insert(Capability::NodeImages);
@@ -159,7 +166,7 @@ impl Binder<'_> {
         &self,
         cast: &Cast,
         images: &Images,
-        grace: Span,
+        policy: &CampaignPolicy,
         actions: &mut Vec<TimedAction>,
         needs: &mut CapabilitySet,
         complaints: &mut Complaints,
@@ -173,7 +180,8 @@ impl Binder<'_> {
                 fleet: &cast.fleet,
                 targets: &cast.targets,
                 profile: &self.manifest.profile,
-                grace,
+                stages: policy.stages.len(),
+                grace: policy.grace,
                 candidate: &images.candidate.1,
                 recipe: &images.candidate.0,
                 forge: self.forge,
@@ -202,6 +210,7 @@ impl Binder<'_> {
     fn lower_timeline(
         &self,
         cast: &Cast,
+        horizon: Horizon<'_>,
         actions: &mut Vec<TimedAction>,
         needs: &mut CapabilitySet,
         complaints: &mut Complaints,
@@ -209,7 +218,7 @@ impl Binder<'_> {
         let world = World { fleet: &cast.fleet, targets: &cast.targets, touched: &cast.touched };
         for (index, entry) in self.scenario.written.timeline.iter().enumerate() {
             let path = format!("timeline[{index}]");
-            let when = match lower_moment(&entry.when, &cast.fleet) {
+            let when = match horizon.when(&entry.when) {
                 Ok(when) => when,
                 Err(trouble) => {
                     self.complain(complaints, &path, trouble);

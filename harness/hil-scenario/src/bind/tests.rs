@@ -219,6 +219,12 @@ mod racks {
     #[case("title:", "rack: { nodes: 4, thread-every: 1 }\ntitle:", Capability::LargeFleet)]
     #[case("take: rest", "take: rest, soak: 10 min", Capability::VirtualTime)]
     #[case("nodes: all", "nodes: n20", Capability::LargeFleet)]
+    #[case("expect:", "rack: { image-size: 64 KiB }\nexpect:", Capability::VirtualTime)]
+    #[case(
+        "expect:",
+        "faults: [{ message: { kind: block-start, nodes: all, effect: drop, block: 9 } }]\nexpect:",
+        Capability::VirtualTime
+    )]
     #[case(
         "expect:",
         "faults: [{ corrupt-block: { nodes: n03, block: 0, what: bit } }]\nexpect:",

@@ -1,4 +1,4 @@
-//! Expectations: what a scenario says must come out. One file each, one line in [`expectation_table!`].
+//! Expectations: what a scenario says must come out. One file each, one line in `expectation_table!`.
 //!
 //! An expectation is written for the people who read the scenario and judged from the ledger alone. Claims about a node
 //! rest on a witness that does not depend on the node's word: bank octets read by probe, reset lines, the gateway.

@@ -1,6 +1,6 @@
 //! `gateway-restart`: the gateway process is killed and comes back from what it has stored.
 
-use super::{Documented, Fault, Lowering, lower_moment};
+use super::{Documented, Fault, Lowering};
 use crate::diagnostic::Trouble;
 use crate::proof::{Clause, Hit, Want};
 use crate::scenario::Moment;
@@ -35,7 +35,7 @@ impl Fault for GatewayRestart {
     fn lower(&self, lab: &mut Lowering<'_>) -> Result<(), Trouble> {
         let gateway = crate::scenario::gateway_of(lab.fleet, self.gateway)
             .ok_or_else(|| Trouble::at("gateway", format!("the fleet has no gateway {}", self.gateway)))?;
-        let when = lower_moment(&self.when, lab.fleet)?;
+        let when = lab.when(&self.when)?;
         lab.act(when, Action::RestartGateway(gateway, self.down));
         for (fact, what) in [(Fact::GatewayDown, "down"), (Fact::GatewayUp, "up again")] {
             lab.prove(Clause::new(format!("{gateway} {what}"), Want::AtLeast(1), move |event| {

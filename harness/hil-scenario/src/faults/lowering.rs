@@ -33,6 +33,8 @@ pub struct Lowering<'a> {
     pub fleet: &'a Fleet,
     /// Nodes that the campaign addresses.
     pub targets: &'a [NodeId],
+    /// Stages of the campaign.
+    pub stages: usize,
     /// The rack's sizes and paces.
     pub profile: &'a Profile,
     /// Grace period of the run.
@@ -139,10 +141,18 @@ impl Lowering<'_> {
         self.rule(when, kind, aim, effect, None);
     }
 
+    /// The time of a moment as written, at key `when`.
+    ///
+    /// # Errors
+    /// As [`Horizon::when`].
+    pub fn when(&self, moment: &Moment) -> Result<When, Trouble> {
+        Horizon { fleet: self.fleet, blocks: self.blocks(), stages: self.stages }.when(moment)
+    }
+
     /// BLOB blocks of the image.
     #[must_use]
     pub fn blocks(&self) -> u32 {
-        self.size().div_ceil(1 << self.profile.block_size_log)
+        blocks(self.size(), self.profile)
     }
 
     /// CoAP blocks of the image.
@@ -205,6 +215,13 @@ fn difference(old: &[u8], new: &[u8]) -> Result<(u32, Vec<u8>), Trouble> {
     Ok((u32::try_from(first).unwrap_or(u32::MAX), mask))
 }
 
+/// BLOB blocks of an image of `size` octets.
+#[must_use]
+pub fn blocks(size: u32, profile: &Profile) -> u32 {
+    // A block is at most 4 GiB by its own field's width; a larger exponent means one block.
+    size.div_ceil(1_u32.checked_shl(profile.block_size_log.into()).unwrap_or(u32::MAX))
+}
+
 /// Whether messages of this kind go to many receivers at once.
 #[must_use]
 pub const fn is_multicast(kind: MessageKind) -> bool {
@@ -230,37 +247,64 @@ pub const fn is_multicast(kind: MessageKind) -> bool {
     }
 }
 
-/// The time of a moment as written, at key `when`.
-///
-/// # Errors
-/// Neither `at` nor `after`, both, or something that only goes with `after`.
-pub fn lower_moment(moment: &Moment, fleet: &Fleet) -> Result<When, Trouble> {
-    let wrong = |message: &str| Err(Trouble::at("when", message));
-    match (moment.at, moment.after) {
-        (Some(at), None) if moment.nth.is_none() && moment.delay.is_none() => Ok(When::At(Time::ZERO + at)),
-        (Some(_), None) => wrong("`nth` and `delay` go with `after`"),
-        (Some(_), Some(_)) => wrong("give `at` or `after`, not both"),
-        (None, None) => wrong("give `at` or `after`"),
-        (None, Some(trigger)) => {
-            let nth = moment.nth.unwrap_or(1);
-            if nth == 0 {
-                return Err(Trouble::at("when.nth", "events are counted from 1"));
+/// What can happen in a run at all, so that nothing waits for what cannot.
+#[derive(Debug, Clone, Copy)]
+pub struct Horizon<'a> {
+    /// The fleet.
+    pub fleet: &'a Fleet,
+    /// BLOB blocks of the image.
+    pub blocks: u32,
+    /// Stages of the campaign.
+    pub stages: usize,
+}
+
+impl Horizon<'_> {
+    /// The time of a moment as written, at key `when`.
+    ///
+    /// # Errors
+    /// Neither `at` nor `after`, both, something that only goes with `after`, or an event that cannot come.
+    pub fn when(&self, moment: &Moment) -> Result<When, Trouble> {
+        let wrong = |message: &str| Err(Trouble::at("when", message));
+        match (moment.at, moment.after) {
+            (Some(at), None) if moment.nth.is_none() && moment.delay.is_none() => Ok(When::At(Time::ZERO + at)),
+            (Some(_), None) => wrong("`nth` and `delay` go with `after`"),
+            (Some(_), Some(_)) => wrong("give `at` or `after`, not both"),
+            (None, None) => wrong("give `at` or `after`"),
+            (None, Some(trigger)) => {
+                self.can_come(trigger).map_err(|why| Trouble::at("when.after", why))?;
+                match moment.nth {
+                    Some(0) => Err(Trouble::at("when.nth", "events are counted from 1")),
+                    nth => {
+                        Ok(When::After { trigger, nth: nth.unwrap_or(1), delay: moment.delay.unwrap_or(Span::ZERO) })
+                    }
+                }
             }
-            let node = match trigger {
-                Trigger::TransferComplete(node)
-                | Trigger::Phase(node, _)
-                | Trigger::Reset(node)
-                | Trigger::TrialStarted(node)
-                | Trigger::ConfirmationHeard(node) => Some(node),
-                Trigger::CampaignPaused
-                | Trigger::StageStarted(_)
-                | Trigger::SoakStarted(_)
-                | Trigger::BlockDone(_) => None,
-            };
-            if let Some(node) = node.filter(|node| fleet.get(*node).is_none()) {
-                return Err(Trouble::at("when.after", format!("there is no node {node}")));
+        }
+    }
+
+    fn can_come(&self, trigger: Trigger) -> Result<(), String> {
+        match trigger {
+            Trigger::CampaignPaused => Ok(()),
+            Trigger::StageStarted(stage) | Trigger::SoakStarted(stage) => {
+                let exists = (1..=self.stages).contains(&usize::from(stage.0));
+                if exists {
+                    Ok(())
+                } else {
+                    Err(format!("there is no stage {}; stages are 1 to {}", stage.0, self.stages))
+                }
             }
-            Ok(When::After { trigger, nth, delay: moment.delay.unwrap_or(Span::ZERO) })
+            Trigger::BlockDone(block) if block < self.blocks => Ok(()),
+            Trigger::BlockDone(block) => {
+                Err(format!("there is no block {block}; the image has {}, counted from 0", self.blocks))
+            }
+            Trigger::TransferComplete(node)
+            | Trigger::Phase(node, _)
+            | Trigger::Reset(node)
+            | Trigger::TrialStarted(node)
+            | Trigger::ConfirmationHeard(node) => match self.fleet.get(node) {
+                Some(_) => Ok(()),
+                None => Err(format!("there is no node {node}")),
+            },
         }
     }
 }

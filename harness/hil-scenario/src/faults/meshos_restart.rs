@@ -1,6 +1,6 @@
 //! `meshos-restart`: the campaign process is killed and resumes from its journal.
 
-use super::{Documented, Fault, Lowering, lower_moment};
+use super::{Documented, Fault, Lowering};
 use crate::diagnostic::Trouble;
 use crate::proof::{Clause, Hit, Want};
 use crate::scenario::Moment;
@@ -26,7 +26,7 @@ impl Documented for MeshosRestart {
 
 impl Fault for MeshosRestart {
     fn lower(&self, lab: &mut Lowering<'_>) -> Result<(), Trouble> {
-        let when = lower_moment(&self.when, lab.fleet)?;
+        let when = lab.when(&self.when)?;
         lab.act(when, Action::RestartMeshos(self.down));
         lab.prove(Clause::new("meshos down", Want::AtLeast(1), |event| match event.fact {
             Fact::MeshosDown => Hit::Yes,

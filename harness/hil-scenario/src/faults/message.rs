@@ -1,6 +1,6 @@
 //! `message`: messages of one kind are dropped, delayed, duplicated, overtaken or replayed.
 
-use super::{Aim, Documented, FROM_THE_START, Fault, Lowering, lower_moment};
+use super::{Aim, Documented, FROM_THE_START, Fault, Lowering};
 use crate::diagnostic::Trouble;
 use crate::nodes::NodeSet;
 use crate::proof::{Clause, Want};
@@ -119,10 +119,15 @@ impl Fault for Message {
 
     fn lower(&self, lab: &mut Lowering<'_>) -> Result<(), Trouble> {
         let nodes = lab.select(&self.nodes)?;
-        let when = self.when.as_ref().map_or(Ok(FROM_THE_START), |moment| lower_moment(moment, lab.fleet))?;
+        let when = self.when.as_ref().map_or(Ok(FROM_THE_START), |moment| lab.when(moment))?;
         let (effect, did) = self.effect.lower()?;
         if self.limit == Some(0) {
             return Err(Trouble::at("limit", "nothing would happen"));
+        }
+        let count = if self.kind == MessageKind::CoapBlock { lab.coap_blocks() } else { lab.blocks() };
+        if self.block.is_some_and(|block| block >= count) {
+            let message = format!("there is no such block; the image has {count}, counted from 0");
+            return Err(Trouble::at("block", message));
         }
         let everybody = self.nodes.is_all();
         match self.sent_by.unwrap_or(usual_sender(self.kind)) {

@@ -1,6 +1,6 @@
 //! `missing-reports`: application reports or heartbeats of some nodes stay away.
 
-use super::{Documented, Fault, Lowering, lower_moment};
+use super::{Documented, Fault, Lowering};
 use crate::diagnostic::Trouble;
 use crate::nodes::NodeSet;
 use crate::proof::{Clause, Want};
@@ -50,7 +50,7 @@ impl Fault for MissingReports {
 
     fn lower(&self, lab: &mut Lowering<'_>) -> Result<(), Trouble> {
         let nodes = lab.select(&self.nodes)?;
-        let when = lower_moment(&self.when, lab.fleet)?;
+        let when = lab.when(&self.when)?;
         let kinds = match self.which {
             Which::Both => vec![MessageKind::AppReport, MessageKind::Health],
             Which::Reports => vec![MessageKind::AppReport],

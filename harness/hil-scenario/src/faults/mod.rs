@@ -1,4 +1,4 @@
-//! Faults: what a scenario does to a fleet, from outside the firmware. One file each, one line in [`fault_table!`].
+//! Faults: what a scenario does to a fleet, from outside the firmware. One file each, one line in `fault_table!`.
 //!
 //! A fault is lowered to timed actions and to another image or other metadata, and it states its proof: what must be in
 //! the ledger so that the stimulus really happened. No fault relies on a hook in the firmware; what a rack must be able
@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use crate::expectations::Documented;
-pub use lowering::{Aim, COAP_BLOCK, FROM_THE_START, Lowered, Lowering, lower_moment};
+pub use lowering::{Aim, COAP_BLOCK, FROM_THE_START, Horizon, Lowered, Lowering, blocks};
 
 /// What a fault sees while it shapes the image: the fleet as it runs now.
 #[derive(Debug, Clone, Copy)]

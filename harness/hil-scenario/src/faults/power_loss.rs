@@ -1,6 +1,6 @@
 //! `power-loss`: nodes are dark for a while.
 
-use super::{Documented, Fault, Lowering, lower_moment};
+use super::{Documented, Fault, Lowering};
 use crate::diagnostic::Trouble;
 use crate::nodes::NodeSet;
 use crate::proof::{Clause, Hit, Want, about};
@@ -35,7 +35,7 @@ impl Fault for PowerLoss {
 
     fn lower(&self, lab: &mut Lowering<'_>) -> Result<(), Trouble> {
         let nodes = lab.select(&self.nodes)?;
-        let when = lower_moment(&self.when, lab.fleet)?;
+        let when = lab.when(&self.when)?;
         for &node in &nodes {
             lab.act(when, Action::Power(node, Power::Cycle(self.dark)));
         }

@@ -1,6 +1,6 @@
 //! `silent-node`: nothing reaches some nodes and nothing of theirs is heard, though they are well.
 
-use super::{Documented, FROM_THE_START, Fault, Lowering, lower_moment};
+use super::{Documented, FROM_THE_START, Fault, Lowering};
 use crate::diagnostic::Trouble;
 use crate::nodes::NodeSet;
 use crate::proof::{Clause, Want};
@@ -64,7 +64,7 @@ impl Fault for SilentNode {
 
     fn lower(&self, lab: &mut Lowering<'_>) -> Result<(), Trouble> {
         let nodes = lab.select(&self.nodes)?;
-        let when = self.when.as_ref().map_or(Ok(FROM_THE_START), |moment| lower_moment(moment, lab.fleet))?;
+        let when = self.when.as_ref().map_or(Ok(FROM_THE_START), |moment| lab.when(moment))?;
         for kind in TO {
             lab.rule_to(when, kind, &nodes, AirEffect::Drop);
         }
