@@ -11,6 +11,7 @@ pub mod fact;
 pub mod fleet;
 pub mod ids;
 pub mod image;
+pub mod kinds;
 pub mod policy;
 pub mod provision;
 pub mod record;
