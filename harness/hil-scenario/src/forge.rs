@@ -219,3 +219,55 @@ fn check(verdict: &Verdict) -> ImageCheck {
         Verdict::Malformed { .. } => ImageCheck::Malformed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn recipe(size: u32) -> Recipe {
+        Recipe {
+            board: "mk-node-s140".to_owned(),
+            version: Version::new(1, 1, 0),
+            config_version: 2,
+            oldest_migratable: None,
+            security_counter: None,
+            behaviour: Behaviour::Normal,
+            size,
+            seed: 2,
+            tampering: None,
+            lies: Lies::default(),
+        }
+    }
+
+    #[test]
+    fn two_workers_share_one_image_and_forge_it_once() {
+        let forge = Forge::new();
+        let made: Vec<Arc<Made>> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..2).map(|_| scope.spawn(|| forge.make(&recipe(8_192)).unwrap())).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        });
+        assert!(Arc::ptr_eq(&made[0], &made[1]));
+        assert_eq!(*made[0], *Forge::new().make(&recipe(8_192)).unwrap(), "another forge makes the same octets");
+    }
+
+    #[test]
+    fn the_cache_stays_small() {
+        let forge = Forge::new();
+        for seed in 0..=MOST_KEPT as u64 {
+            forge.make(&Recipe { seed, size: 8, ..recipe(8) }).unwrap_err();
+        }
+        assert!(forge.made.lock().unwrap().len() <= MOST_KEPT);
+    }
+
+    #[test]
+    fn the_metadata_of_a_broken_file_state_its_length_and_keep_the_rest() {
+        let forge = Forge::new();
+        let tampering = Some(Tampering { tamper: Tamper::Truncated, at: Some(4_096) });
+        let made = forge.make(&Recipe { tampering, ..recipe(8_192) }).unwrap();
+        let whole = forge.make(&recipe(8_192)).unwrap();
+        let (said, good) = (Metadata::read(&made.metadata).unwrap(), Metadata::read(&whole.metadata).unwrap());
+        assert_eq!((said.size, said.sha256), (4_096, good.sha256));
+        assert_eq!((made.check, made.bank_a), (ImageCheck::Malformed, None));
+    }
+}

@@ -4,7 +4,9 @@
 
 use hil_model::record::Conclusion;
 use hil_model::{Capability, Fleet, Profile, RackKind, RackManifest, Seed};
-use hil_scenario::{BindOptions, Forge, Monitor as _, Plan, ProofMonitor, Scenario, bind, catalogue, manual};
+use hil_scenario::{
+    BindError, BindOptions, Forge, Monitor as _, Plan, ProofMonitor, Scenario, bind, catalogue, manual,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -146,6 +148,29 @@ fn with_the_injector_off_every_stimulus_is_gone_and_every_proof_stays() {
             "{shaped}"
         );
     }
+}
+
+/// A bench of four boards: what it lacks skips a scenario there, nothing makes one invalid, and the headline faults run.
+#[test]
+fn a_small_rack_skips_what_it_cannot_do() {
+    let lacking = [Capability::LargeFleet, Capability::VirtualTime, Capability::Thread, Capability::Compositions];
+    let bench = RackManifest {
+        name: "bench".to_owned(),
+        kind: RackKind::Emulated,
+        capabilities: Capability::ALL.iter().copied().filter(|c| !lacking.contains(c)).collect(),
+        profile: Profile { board: "mk-node-emulated".to_owned(), image_size: 32 * 1024, ..Profile::default() },
+        fleet: Fleet::building(4, 1, 1, 0, 2),
+    };
+    let forge = Forge::new();
+    let mut bound = Vec::new();
+    for scenario in scenarios() {
+        match bind(&scenario, &bench, Seed(1), &forge, BindOptions::default()) {
+            Ok(plan) => bound.push(plan.name),
+            Err(BindError::Lacks(capabilities)) => assert!(!capabilities.is_empty()),
+            Err(BindError::Invalid(diagnostics)) => panic!("{}: {diagnostics:?}", scenario.name),
+        }
+    }
+    assert_eq!(bound.iter().filter(|name| name.starts_with("field/four-boards#")).count(), 6, "{bound:?}");
 }
 
 #[test]
