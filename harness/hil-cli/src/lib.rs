@@ -21,7 +21,11 @@ use clap::{Parser, Subcommand};
 ///
 /// Without a command: `hil run`, the whole qualification suite on the embedded virtual rack.
 #[derive(Debug, Parser)]
-#[command(name = "hil", version, subcommand_required = true, after_help = "\
+#[command(
+    name = "hil",
+    version,
+    subcommand_required = true,
+    after_help = "\
 Examples:
   hil                              the qualification suite on the embedded virtual rack
   hil run bad-signature            the scenarios with that in their name
@@ -30,7 +34,8 @@ Examples:
   hil check my-scenario.yaml       is it right, and if not, where
 
 Exit codes: 0 pass, 1 internal error, 2 usage, 3 a scenario or rack file is invalid, 4 nothing selected,
-5 the rack failed, 6 nothing worse than inconclusive, 100 the product failed, 130 interrupted.")]
+5 the rack failed, 6 nothing worse than inconclusive, 100 the product failed, 130 interrupted."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

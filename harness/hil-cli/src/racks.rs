@@ -114,10 +114,9 @@ impl RackSource for BoundRack {
     fn open(&self) -> Result<Box<dyn Rack>, RackError> {
         match self.manifest.kind {
             RackKind::Virtual => Ok(Box::new(VirtualRack::from_manifest(self.manifest.clone()))),
-            RackKind::Emulated | RackKind::Lab => Err(RackError::Refused {
-                action: "open the rack".to_owned(),
-                why: not_here(self.manifest.kind),
-            }),
+            RackKind::Emulated | RackKind::Lab => {
+                Err(RackError::Refused { action: "open the rack".to_owned(), why: not_here(self.manifest.kind) })
+            }
         }
     }
 

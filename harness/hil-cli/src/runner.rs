@@ -243,7 +243,8 @@ fn flaky(mut failed: RunRecord, attempt: u8) -> RunRecord {
         attempt + 1
     );
     let finding = Finding { rule: FLAKY.to_owned(), conclusion: Conclusion::Unproven, text, events: Vec::new() };
-    let place = failed.findings.iter().position(|f| f.conclusion != Conclusion::Broken).unwrap_or(failed.findings.len());
+    let place =
+        failed.findings.iter().position(|f| f.conclusion != Conclusion::Broken).unwrap_or(failed.findings.len());
     failed.findings.insert(place, finding);
     failed.verdict = Verdict::Inconclusive;
     failed
@@ -256,12 +257,7 @@ pub fn repeat(name: &str, settings: &Settings<'_>) -> String {
 }
 
 /// The record of a scenario that was not run.
-fn without_run(
-    scenario: &Scenario,
-    source: &dyn RackSource,
-    settings: &Settings<'_>,
-    verdict: Verdict,
-) -> RunRecord {
+fn without_run(scenario: &Scenario, source: &dyn RackSource, settings: &Settings<'_>, verdict: Verdict) -> RunRecord {
     RunRecord {
         name: scenario.name.clone(),
         file: scenario.file.clone(),

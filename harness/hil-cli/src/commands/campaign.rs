@@ -9,9 +9,7 @@ use clap::Args;
 use hil_engine::Ended;
 use hil_model::fact::OutcomeClass;
 use hil_model::record::Conclusion;
-use hil_model::{
-    AirLevel, Composition, Event, Fact, NodeId, Protocol, Seed, Span, StageIndex, Time, Verdict,
-};
+use hil_model::{AirLevel, Composition, Event, Fact, NodeId, Protocol, Seed, Span, StageIndex, Time, Verdict};
 use hil_report::timeline::finding_line;
 use hil_scenario::{BindError, BindOptions, Forge, Plan, bind, source};
 
@@ -23,6 +21,8 @@ use crate::progress::Progress;
 use crate::racks::{BoundRack, RackSource};
 use crate::{runner, selection};
 
+/// What a campaign may take beyond twice its forecast.
+const SLACK: Span = Span::hours(4);
 /// Events between two looks at the bar.
 const EVENTS_PER_LOOK: u64 = 64;
 
@@ -96,6 +96,9 @@ pub fn run(args: &CampaignArgs, out: &mut dyn Write) -> Result<(), CommandError>
     let stop = super::run::stop_on_interrupt()?;
     let forecast = tell_forecast(&plan, args, out)?;
     out.flush()?;
+    // Many gateways one after the other take longer than any scenario of the suite: twice the forecast is enough.
+    let expected = forecast.iter().fold(Span::ZERO, |all, stage| all + stage.delivery.times(2) + stage.soak);
+    plan.deadline = plan.deadline.max(expected + SLACK);
 
     let started = Instant::now();
     let progress = Progress::new(plan.targets.len(), "{bar:30} {pos}/{len} {msg}");
@@ -118,7 +121,13 @@ pub fn run(args: &CampaignArgs, out: &mut dyn Write) -> Result<(), CommandError>
     for finding in judgement.findings.iter().filter(|finding| finding.conclusion != Conclusion::Holds) {
         writeln!(out, "  {}", finding_line(finding))?;
     }
-    writeln!(out, "verdict {}, ledger {}\nseed {}", judgement.verdict.word(), outcome.ledger.digest().short(), args.seed)?;
+    writeln!(
+        out,
+        "verdict {}, ledger {}\nseed {}",
+        judgement.verdict.word(),
+        outcome.ledger.digest().short(),
+        args.seed
+    )?;
     match (class_of(&judgement.verdict), &judgement.verdict) {
         (Some(_), Verdict::RackFault(why)) => Err(CommandError::new(ExitClass::RackFault, why.clone())),
         (Some(class), verdict) => Err(CommandError::new(class, format!("the campaign ended: {}", verdict.word()))),
@@ -133,7 +142,7 @@ fn scenario(args: &CampaignArgs) -> String {
     let mut text = format!(
         "title: A campaign to {nodes} nodes under the product's policy\n\
          rack: {{ nodes: {nodes}, floors: {floors}, gateways: {gateways}, thread-every: {thread}, \
-         image-size: {size}, traffic: building, level: {level} }}\n\
+         image-size: {size} B, traffic: building, level: {level} }}\n\
          campaign: {{ throttle: {throttle} %, concurrency: {concurrency} }}\n",
         nodes = args.nodes,
         gateways = args.gateways,
@@ -158,25 +167,19 @@ fn plan(text: &str, rack: &BoundRack, seed: u64) -> Result<Plan, CommandError> {
     let scenarios = source::read("campaign", "campaign.yaml", text).map_err(|d| selection::invalid(&d))?;
     let scenario = scenarios.first().ok_or_else(|| CommandError::internal("the campaign has no scenario"))?;
     bind(scenario, rack.manifest(), Seed(seed), &Forge::new(), BindOptions::default()).map_err(|error| match error {
-        BindError::Invalid(diagnostics) => selection::invalid(&diagnostics)
-            .hint("`hil campaign --print` shows the file that these places are in"),
+        BindError::Invalid(diagnostics) => {
+            selection::invalid(&diagnostics).hint("`hil campaign --print` shows the file that these places are in")
+        }
         BindError::Lacks(_) => CommandError::usage(error.to_string()),
     })
 }
 
-fn tell_forecast(
-    plan: &Plan,
-    args: &CampaignArgs,
-    out: &mut dyn Write,
-) -> Result<Vec<StageForecast>, CommandError> {
+fn tell_forecast(plan: &Plan, args: &CampaignArgs, out: &mut dyn Write) -> Result<Vec<StageForecast>, CommandError> {
     let fleet = &plan.provision.fleet;
     let thread = fleet.nodes.iter().filter(|spec| spec.protocol == Protocol::Thread).count();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let building = Building {
-        nodes: count(fleet.nodes.len()),
-        thread: count(thread),
-        gateways: count(fleet.gateways().len()),
-    };
+    let building =
+        Building { nodes: count(fleet.nodes.len()), thread: count(thread), gateways: count(fleet.gateways().len()) };
     // The limit allows two passes over every page; an install without a cut takes one.
     let install = Span(plan.limits.install.0 / 2);
     let load = Load::new(&plan.provision.profile, args.image_size, plan.policy.throttle_permille, install);

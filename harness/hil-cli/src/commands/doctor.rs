@@ -135,8 +135,9 @@ fn key(manifest: &RackManifest, forge: &Forge) -> Found {
 
 fn self_run(rack: &BoundRack, forge: &Forge) -> Found {
     const NEXT: &str = "run `hil run integrity/happy-path` and read its timeline";
-    let scenarios = source::read("doctor/self-run", "self-run.yaml", SELF_RUN)
-        .map_err(|d| (format!("{} complaints about the built-in scenario", d.len()), "this is a fault of this command"))?;
+    let scenarios = source::read("doctor/self-run", "self-run.yaml", SELF_RUN).map_err(|d| {
+        (format!("{} complaints about the built-in scenario", d.len()), "this is a fault of this command")
+    })?;
     let scenario = scenarios.first().ok_or_else(|| ("there is none".to_owned(), NEXT))?;
     let plan = bind(scenario, rack.manifest(), Seed(1), forge, BindOptions::default())
         .map_err(|error| (error.to_string(), "give the rack what it lacks"))?;

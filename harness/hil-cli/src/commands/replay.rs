@@ -104,7 +104,8 @@ impl Case {
             .and_then(|file| file.take(limit).read_to_end(&mut bytes))
             .map_err(|error| wrong(error.to_string()))?;
         let evidence = bundle::read(&bytes).map_err(|error| {
-            wrong(error.to_string()).hint("a bundle is a zip that `hil run` wrote; for a scenario file: `hil reproduce`")
+            wrong(error.to_string())
+                .hint("a bundle is a zip that `hil run` wrote; for a scenario file: `hil reproduce`")
         })?;
         let run = &evidence.run;
         racks::sound(&run.rack).map_err(|why| wrong(format!("run.yaml: {why}")))?;

@@ -117,8 +117,11 @@ fn scenario_file(args: &ReproduceArgs, out: &mut dyn Write, stop: &AtomicBool) -
         }
     }
     if differing > 0 {
-        return Err(CommandError::new(ExitClass::Inconclusive, format!("{differing} runs differ from their repetition"))
-            .hint("on a virtual rack this is a fault of the harness or of the firmware: report it with the seed"));
+        return Err(CommandError::new(
+            ExitClass::Inconclusive,
+            format!("{differing} runs differ from their repetition"),
+        )
+        .hint("on a virtual rack this is a fault of the harness or of the firmware: report it with the seed"));
     }
     match worst.as_ref().and_then(|verdict| Some((class_of(verdict)?, verdict.word()))) {
         Some((class, word)) => Err(CommandError::new(class, format!("the worst verdict is {word}"))),
@@ -133,8 +136,9 @@ fn load(path: &Path) -> Result<catalogue::ScenarioFile, CommandError> {
 fn unbound(error: BindError) -> CommandError {
     match error {
         BindError::Invalid(diagnostics) => selection::invalid(&diagnostics),
-        BindError::Lacks(_) => CommandError::new(ExitClass::NothingSelected, error.to_string())
-            .hint("choose another rack with --rack"),
+        BindError::Lacks(_) => {
+            CommandError::new(ExitClass::NothingSelected, error.to_string()).hint("choose another rack with --rack")
+        }
     }
 }
 

@@ -94,12 +94,8 @@ enum Format {
 /// # Errors
 /// Whatever is not a pass, by class.
 pub fn run(args: &RunArgs, out: &mut dyn Write) -> Result<(), CommandError> {
-    let wanted = Wanted {
-        filters: args.filters.clone(),
-        exact: args.exact,
-        shard: args.shard,
-        only_faults: args.no_inject,
-    };
+    let wanted =
+        Wanted { filters: args.filters.clone(), exact: args.exact, shard: args.shard, only_faults: args.no_inject };
     let selected = selection::select(&wanted)?;
     if args.list {
         for scenario in &selected.scenarios {
@@ -248,8 +244,8 @@ impl<'a> Session<'a> {
     ) -> Result<Vec<Done>, CommandError> {
         let progress = Progress::new(scenarios.len(), "{bar:30} {pos}/{len} {elapsed} {msg}");
         let path = self.dir.path().join("run.jsonl");
-        let mut live = File::create_new(&path)
-            .map_err(|error| CommandError::internal(format!("{}: {error}", path.display())))?;
+        let mut live =
+            File::create_new(&path).map_err(|error| CommandError::internal(format!("{}: {error}", path.display())))?;
         let mut failed = None;
         let forge = Forge::new();
         let dones = runner::run_all(scenarios, self.rack, &forge, settings, &self.stop, &mut |scenario, done| {
@@ -348,7 +344,9 @@ impl<'a> Session<'a> {
         match (&run.verdict, self.args.no_inject) {
             (Verdict::Skipped(_), _) | (Verdict::Pass, false) => true,
             (Verdict::Inconclusive, true) => !is_flaky(run),
-            (Verdict::Pass, true) | (Verdict::Inconclusive, false) | (Verdict::Fail | Verdict::RackFault(_), _) => false,
+            (Verdict::Pass, true) | (Verdict::Inconclusive, false) | (Verdict::Fail | Verdict::RackFault(_), _) => {
+                false
+            }
         }
     }
 

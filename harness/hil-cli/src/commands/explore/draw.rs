@@ -117,17 +117,13 @@ fn fault(kind: usize, draw: &mut Draw, nodes: u16) -> SketchFault {
         9 => at_node(format!("bad-signature: {{ how: {}, layer: boot, nodes: {{node}} }}", draw.one_of(&BADNESS))),
         10 => at_node("missing-migration: { how: no-handler, layer: boot, nodes: {node} }".to_owned()),
         11 => {
-            let how = draw.one_of(&[
-                "never-heard",
-                "ack-lost",
-                "{ until-before-grace: 1 s }",
-                "{ until-after-grace: 1 s }",
-            ]);
+            let how =
+                draw.one_of(&["never-heard", "ack-lost", "{ until-before-grace: 1 s }", "{ until-after-grace: 1 s }"]);
             at_node(format!("withhold-confirmation: {{ how: {how}, nodes: {{node}} }}"))
         }
         12 | 13 => {
-            let (during, most) = [("download", 40), ("install", 20_000), ("trial", 10), ("confirm", 4)]
-                [draw.between(0, 3) as usize];
+            let (during, most) =
+                [("download", 40), ("install", 20_000), ("trial", 10), ("confirm", 4)][draw.between(0, 3) as usize];
             let tear = draw.one_of(&TEARS);
             let text = format!(
                 "power-cut: {{ nodes: {{node}}, during: {during}, operation: {{number}}, tear: {tear}, dark: {} s }}",
@@ -157,14 +153,10 @@ fn fault(kind: usize, draw: &mut Draw, nodes: u16) -> SketchFault {
                 ]),
                 draw.one_of(&["drop", "{ delay: 3 s }", "{ duplicate: 2 }", "{ reorder: 3 }", "{ replay: 20 s }"]),
             );
-            let text =
-                format!("message: {{ kind: {kind}, nodes: {{node}}, effect: {effect}, limit: {{number}} }}");
+            let text = format!("message: {{ kind: {kind}, nodes: {{node}}, effect: {effect}, limit: {{number}} }}");
             counted(text, number(1, 20, draw))
         }
-        17 => counted(
-            "gateway-restart: { when: { at: {number} s }, down: 20 s }".to_owned(),
-            number(2, 600, draw),
-        ),
+        17 => counted("gateway-restart: { when: { at: {number} s }, down: 20 s }".to_owned(), number(2, 600, draw)),
         18 => counted("meshos-restart: { when: { at: {number} s }, down: 60 s }".to_owned(), number(2, 900, draw)),
         19 => at_node(format!("stale-update-status: {{ nodes: {{node}}, after: {} s }}", draw.between(1, 60))),
         _ => at_node("missing-reports: { nodes: {node}, when: { after: { soak-started: 1 } } }".to_owned()),

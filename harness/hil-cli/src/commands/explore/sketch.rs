@@ -61,7 +61,8 @@ impl Sketch {
             Some(count) => format!("{{ take: {count}, soak: {soak} min }}, {rest}"),
             None => rest,
         };
-        let _ = writeln!(text, "campaign: {{ stages: [{stages}] }}");
+        // A node that resets for ever fills the ledger: no sound campaign of this size takes so long.
+        let _ = writeln!(text, "campaign: {{ stages: [{stages}] }}\ndeadline: 3 h");
         if !self.faults.is_empty() {
             text.push_str("faults:\n");
             for fault in &self.faults {
