@@ -33,7 +33,7 @@ Examples:
   hil explore --seeds 1..200       random faults under the oracle
   hil check my-scenario.yaml       is it right, and if not, where
 
-Exit codes: 0 pass, 1 internal error, 2 usage, 3 a scenario or rack file is invalid, 4 nothing selected,
+Exit codes: 0 pass, 1 internal error, 2 usage, 3 a scenario or rack file is invalid, 4 nothing selected, \
 5 the rack failed, 6 nothing worse than inconclusive, 100 the product failed, 130 interrupted."
 )]
 struct Cli {

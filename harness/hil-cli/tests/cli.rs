@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -297,6 +298,31 @@ fn canaries_are_found_by_the_explorer_and_kept_as_scenario_files() {
     let (code, out, err) = desk.run(&["run", kept.to_str().unwrap()]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("2 passed"), "{out}");
+}
+
+#[test]
+fn the_reports_can_be_read_in_a_browser() {
+    let desk = Desk::new();
+    desk.run(&["run", "small.yaml", "#fine", "--reproducible"]);
+    let mut child = desk.command(&["serve", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().split("http://").nth(1).unwrap().trim_end_matches('/').to_owned();
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let (list, latest, page, outside) =
+        (get("/"), get("/latest"), get("/runs/virtual-seed-1/"), get("/runs/../../small.yaml"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(list.contains("1 passed, 0 failed"), "{list}");
+    assert!(latest.contains("Location: /runs/virtual-seed-1/"), "{latest}");
+    assert!(page.starts_with("HTTP/1.1 200 OK") && page.contains("small#fine"), "no page");
+    assert!(outside.starts_with("HTTP/1.1 404"), "{outside}");
 }
 
 #[rstest]

@@ -35,7 +35,7 @@ Examples:
   hil campaign --nodes 200 --fault 'silent-node: { nodes: n07 }'
   hil campaign --nodes 100 --parts ignores-threshold --fault 'withhold-confirmation: { how: never-sent }'
 
-The policy is the product's: 20 nodes and 24 h of soak, 100 and 12 h, 250, the rest; 95 % have to confirm. The oracle
+The policy is the product's: 20 nodes and 24 h of soak, 100 and 12 h, 250, the rest; 95 % have to confirm. The oracle \
 watches as in every run. Figures are rack time unless they say wall time.")]
 pub struct CampaignArgs {
     /// Nodes of the building.

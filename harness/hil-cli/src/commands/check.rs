@@ -18,7 +18,7 @@ Examples:
   hil check rigs/racks/virtual.yaml
   hil check my.yaml --rack rigs/racks/virtual.yaml     does it bind to that rack
 
-A file with `kind` at its top is a rack file, any other a scenario file. Scenarios are bound to a rack as `hil run`
+A file with `kind` at its top is a rack file, any other a scenario file. Scenarios are bound to a rack as `hil run` \
 would: images are forged, nodes and blocks looked up. Exit code 3: something is wrong.")]
 pub struct CheckArgs {
     /// Scenario and rack files.

@@ -17,7 +17,7 @@ Examples:
   hil package build --image mesh=app.bin --image thread=app.bin --key fixtures/keys/release.pem --out update.zip
   hil package inspect update.zip --key fixtures/keys/release.pub.pem
 
-A package is one zip: manifest.yaml and the images it names, for each protocol and board one. Manifest, signed metadata
+A package is one zip: manifest.yaml and the images it names, for each protocol and board one. Manifest, signed metadata \
 and image state the same facts; where they differ the package is refused and both values are shown.")]
 pub struct PackageArgs {
     #[command(subcommand)]

@@ -22,7 +22,7 @@ Examples:
   hil replay reports/runs/<run>/bundle-rejection--bad-signature--wrong-key-1.zip
   hil replay bundle.zip --timeline
 
-A verdict is a function of plan and ledger; the bundle holds both, so no rack is needed. Exit code 0: the verdict is the
+A verdict is a function of plan and ledger; the bundle holds both, so no rack is needed. Exit code 0: the verdict is the \
 recorded one, whatever it is; 1: this version of the harness judges otherwise.")]
 pub struct ReplayArgs {
     /// A bundle.

@@ -23,9 +23,9 @@ Examples:
   hil reproduce bundle.zip --rack rigs/racks/virtual.yaml
   hil reproduce fixtures/scenarios/field/bad-day.yaml --seed 7
 
-A bundle is repeated with its own scenario and seed, on its own rack or on the one given, and compared with what it
-recorded: the verdict, and on a virtual rack the digest of the whole ledger. A scenario file has recorded nothing: each of
-its scenarios is run twice and the two are compared. Exit code 0: the same verdict as recorded (of a file: a pass);
+A bundle is repeated with its own scenario and seed, on its own rack or on the one given, and compared with what it \
+recorded: the verdict, and on a virtual rack the digest of the whole ledger. A scenario file has recorded nothing: each of \
+its scenarios is run twice and the two are compared. Exit code 0: the same verdict as recorded (of a file: a pass); \
 6: it came out differently.")]
 pub struct ReproduceArgs {
     /// A bundle (*.zip) or a scenario file (*.yaml).

@@ -38,8 +38,8 @@ Examples:
   hil run --shard 2/4 --jobs 2                the second quarter, two at once
   hil run --no-inject                         every stimulus left out: all must end inconclusive
 
-Reports go to reports/runs/<run>/: junit.xml for CI, index.html for people, results.jsonl for scripts, a bundle for
-every run that did not pass. Nothing is ever overwritten. The same seed gives the same bytes with any number of jobs;
+Reports go to reports/runs/<run>/: junit.xml for CI, index.html for people, results.jsonl for scripts, a bundle for \
+every run that did not pass. Nothing is ever overwritten. The same seed gives the same bytes with any number of jobs; \
 wall times and the time of day, which differ, are left out with --reproducible.
 
 Ctrl-C stops after the present observation and reports what finished; once more stops at once.")]
@@ -269,7 +269,7 @@ impl<'a> Session<'a> {
         out: &mut dyn Write,
     ) -> std::io::Result<()> {
         progress.step(scenario.name.clone());
-        let line = done.record().map(|record| json_line(record)).transpose()?;
+        let line = done.record().map(json_line).transpose()?;
         if let Some(line) = &line {
             writeln!(live, "{line}")?;
         }

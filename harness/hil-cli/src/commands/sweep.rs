@@ -24,7 +24,7 @@ Examples:
   hil sweep --double 500                 pairs of cuts too, after every 500th operation
   hil sweep --image-size 16KiB --double all
 
-The operations of the journeys (update, roll-back ...) are recorded once; each is torn in five ways, the boot after it is
+The operations of the journeys (update, roll-back ...) are recorded once; each is torn in five ways, the boot after it is \
 executed by the product's own bootloader with real ECDSA, and the node has to come back to the right, complete image.")]
 pub struct SweepArgs {
     /// Size of the images.

@@ -43,8 +43,8 @@ Examples:
   hil explore --seeds 17 --print                  the scenario that seed 17 stands for
   hil explore --seeds 1..50 --parts never-rolls-back   does the explorer find a wrong composition
 
-Every seed is a scenario: a building, a campaign, up to four faults. The nine rules of the oracle watch. A failure is
-shrunk to the fewest faults, nodes and octets that still break the same rule, and kept under reports/runs/<run>/ as a
+Every seed is a scenario: a building, a campaign, up to four faults. The nine rules of the oracle watch. A failure is \
+shrunk to the fewest faults, nodes and octets that still break the same rule, and kept under reports/runs/<run>/ as a \
 scenario file and a bundle for `hil reproduce`. Exit code 100: a rule was broken.")]
 pub struct ExploreArgs {
     /// Seeds, first and last: 1..200, or one.

@@ -17,7 +17,7 @@ use crate::exit::CommandError;
 Example:
   hil image verify app.bin --key fixtures/keys/release.pub.pem
 
-The verdict is that of the code that runs on nodes. The harness judges the file a second time by code of its own; should
+The verdict is that of the code that runs on nodes. The harness judges the file a second time by code of its own; should \
 the two differ, both are shown and the exit code is 100, whoever is right.")]
 pub(super) struct VerifyArgs {
     /// The image.
