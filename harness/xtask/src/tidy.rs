@@ -87,8 +87,10 @@ const DIRECTIONS: &[Direction] = &[
     },
 ];
 
-/// Source patterns that a crate may not hold: crate, pattern, why.
-const PATTERNS: &[(fn(&str) -> bool, &str, &str)] = &[
+/// A source pattern that crates may not hold: which crates, the pattern, why.
+type Pattern = (fn(&str) -> bool, &'static str, &'static str);
+
+const PATTERNS: &[Pattern] = &[
     (pure, "std::net", "the core of the harness opens no socket"),
     (pure, "SystemTime", "the core of the harness reads no clock"),
     (pure, "Instant::now", "the core of the harness reads no clock"),
@@ -211,8 +213,7 @@ fn check_source(name: &str, path: &Path, text: &str) -> Findings {
     let is_test = path.components().any(|c| c.as_os_str() == "tests" || c.as_os_str() == "benches");
     if !is_test {
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for (who, pattern, why) in PATTERNS.iter().filter(|(who, ..)| who(name)) {
-            let _ = who;
+        for (_, pattern, why) in PATTERNS.iter().filter(|(who, ..)| who(name)) {
             if let Some(line) = product.lines().position(|l| l.contains(pattern) && !l.trim_start().starts_with("//")) {
                 findings.push(format!(":{}: `{pattern}`: {why}", line + 1));
             }
