@@ -1,6 +1,6 @@
 //! What a board gives the bootloader: two flash memories, a key, a watchdog. The only thing a target implements.
 //!
-//! Nothing here knows registers, and nothing here decides: [`crate::boot`] asks, the board answers. A board with a hash or
+//! Nothing here knows registers, and nothing here decides: [`crate::boot()`] asks, the board answers. A board with a hash or
 //! signature accelerator overrides [`Hardware::sha256`] and [`Hardware::verify_p256`]; the others inherit the software of
 //! [`crate::crypto`].
 

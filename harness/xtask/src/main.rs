@@ -73,7 +73,7 @@ fn ci(root: &Path) -> Findings {
     // The profile of the tests, so that nothing is compiled twice for want of the same flags.
     let clippy = ["clippy", "--workspace", "--all-targets", "--profile", "test", "--", "-D", "warnings"];
     findings.extend(run(root, &cargo, &clippy, &[]));
-    let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    let doc = ["doc", "--workspace", "--no-deps"];
     findings.extend(run(root, &cargo, &doc, &[("RUSTDOCFLAGS", "-D warnings")]));
     findings.extend(firmware::build(root));
     findings
