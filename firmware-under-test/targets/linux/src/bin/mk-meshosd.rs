@@ -1,0 +1,2 @@
+//! Placeholder until the process is there.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Gateway and MeshOS as Linux processes.
