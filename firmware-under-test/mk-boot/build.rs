@@ -23,6 +23,8 @@ struct Board {
     bootloader: Region,
     journal: Region,
     key_page: Region,
+    identity: Region,
+    sequence: Region,
     slots: [Region; 2],
     timing: Timing,
 }
@@ -87,6 +89,8 @@ impl Board {
             ("bootloader", self.bootloader),
             ("journal", self.journal),
             ("key_page", self.key_page),
+            ("identity", self.identity),
+            ("sequence", self.sequence),
         ];
         let external = [("slots[0]", self.slots[0]), ("slots[1]", self.slots[1])];
         for memory in [&internal[..], &external[..]] {
@@ -105,8 +109,10 @@ impl Board {
                 }
             }
         }
-        if self.journal.length != 2 * self.page_size {
-            return Err("journal is not two pages".into());
+        for (name, region) in [("journal", self.journal), ("sequence", self.sequence)] {
+            if region.length != 2 * self.page_size {
+                return Err(format!("{name} is not two pages"));
+            }
         }
         if self.bank_a.length <= self.trailer_length {
             return Err("bank_a has no room for a payload and its trailer".into());
@@ -126,7 +132,7 @@ impl Board {
             "/// Board table `{name}.toml`.\npub const {constant}: Geometry = Geometry {{\n    name: {name:?},\n    \
              hardware_id: {hardware_id:#x},\n    page_size: {page_size},\n    word_size: {word_size},\n    \
              header_size: {header_size:#x},\n    trailer_length: {trailer_length:#x},\n    execution_address: {execution_address:#x},\n    bank_a: {bank_a},\n    \
-             config: {config},\n    bootloader: {bootloader},\n    journal: {journal},\n    key_page: {key_page},\n    \
+             config: {config},\n    bootloader: {bootloader},\n    journal: {journal},\n    key_page: {key_page},\n    identity: {identity},\n    sequence: {sequence},\n    \
              slots: [{slot0}, {slot1}],\n    internal_timing: {internal},\n    external_timing: {external},\n}};\n",
             name = self.name,
             constant = self.constant(),
@@ -141,6 +147,8 @@ impl Board {
             bootloader = self.bootloader.source(),
             journal = self.journal.source(),
             key_page = self.key_page.source(),
+            identity = self.identity.source(),
+            sequence = self.sequence.source(),
             slot0 = self.slots[0].source(),
             slot1 = self.slots[1].source(),
             internal = self.timing.internal.source(),

@@ -113,6 +113,10 @@ pub struct Geometry {
     pub journal: Region,
     /// The page of the release public key, internal, never written by firmware.
     pub key_page: Region,
+    /// Who the node is (`mk_wire::identity`): a page of internal flash, never written by firmware.
+    pub identity: Region,
+    /// Two pages of internal flash for sequence numbers and IV index of the mesh stack. Boot leaves them alone.
+    pub sequence: Region,
     /// The two slots, external.
     pub slots: [Region; 2],
     /// Timing of the internal flash.
@@ -155,7 +159,7 @@ impl Geometry {
     /// Octets of internal flash that the table speaks of: the size a simulated part needs.
     #[must_use]
     pub fn internal_size(&self) -> u32 {
-        [self.bank_a, self.config, self.bootloader, self.journal, self.key_page]
+        [self.bank_a, self.config, self.bootloader, self.journal, self.key_page, self.identity, self.sequence]
             .iter()
             .map(Region::end)
             .fold(0, u32::max)

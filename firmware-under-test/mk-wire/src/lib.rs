@@ -11,6 +11,7 @@
 extern crate std;
 
 mod codec;
+mod framing;
 
 pub mod access;
 pub mod addr;
@@ -19,9 +20,11 @@ pub mod coap;
 pub mod config;
 pub mod distribution;
 pub mod fwid;
+pub mod identity;
 pub mod image;
 pub mod metadata;
 pub mod north;
+pub mod radio_link;
 pub mod reason;
 pub mod time;
 pub mod trace;

@@ -48,6 +48,8 @@ pub static BOARD: Geometry = Geometry {
     bootloader: Region { start: 0, length: 0x1000 },
     journal: Region { start: 0x2000, length: 0x2000 },
     key_page: Region { start: 0x1000, length: 0x1000 },
+    identity: Region { start: 0xD000, length: 0x1000 },
+    sequence: Region { start: 0xE000, length: 0x2000 },
     slots: [Region { start: 0, length: 0x9000 }, Region { start: 0x9000, length: 0x9000 }],
     internal_timing: FlashTiming { erase_us: 85_000, write_us: 41, write_unit: 4 },
     external_timing: FlashTiming { erase_us: 50_000, write_us: 2_000, write_unit: 256 },
