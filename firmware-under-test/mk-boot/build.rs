@@ -25,6 +25,7 @@ struct Board {
     key_page: Region,
     identity: Region,
     sequence: Region,
+    boot_count: Region,
     slots: [Region; 2],
     timing: Timing,
 }
@@ -91,6 +92,7 @@ impl Board {
             ("key_page", self.key_page),
             ("identity", self.identity),
             ("sequence", self.sequence),
+            ("boot_count", self.boot_count),
         ];
         let external = [("slots[0]", self.slots[0]), ("slots[1]", self.slots[1])];
         for memory in [&internal[..], &external[..]] {
@@ -109,7 +111,7 @@ impl Board {
                 }
             }
         }
-        for (name, region) in [("journal", self.journal), ("sequence", self.sequence)] {
+        for (name, region) in [("journal", self.journal), ("sequence", self.sequence), ("boot_count", self.boot_count)] {
             if region.length != 2 * self.page_size {
                 return Err(format!("{name} is not two pages"));
             }
@@ -132,7 +134,7 @@ impl Board {
             "/// Board table `{name}.toml`.\npub const {constant}: Geometry = Geometry {{\n    name: {name:?},\n    \
              hardware_id: {hardware_id:#x},\n    page_size: {page_size},\n    word_size: {word_size},\n    \
              header_size: {header_size:#x},\n    trailer_length: {trailer_length:#x},\n    execution_address: {execution_address:#x},\n    bank_a: {bank_a},\n    \
-             config: {config},\n    bootloader: {bootloader},\n    journal: {journal},\n    key_page: {key_page},\n    identity: {identity},\n    sequence: {sequence},\n    \
+             config: {config},\n    bootloader: {bootloader},\n    journal: {journal},\n    key_page: {key_page},\n    identity: {identity},\n    sequence: {sequence},\n    boot_count: {boot_count},\n    \
              slots: [{slot0}, {slot1}],\n    internal_timing: {internal},\n    external_timing: {external},\n}};\n",
             name = self.name,
             constant = self.constant(),
@@ -149,6 +151,7 @@ impl Board {
             key_page = self.key_page.source(),
             identity = self.identity.source(),
             sequence = self.sequence.source(),
+            boot_count = self.boot_count.source(),
             slot0 = self.slots[0].source(),
             slot1 = self.slots[1].source(),
             internal = self.timing.internal.source(),

@@ -117,6 +117,8 @@ pub struct Geometry {
     pub identity: Region,
     /// Two pages of internal flash for sequence numbers and IV index of the mesh stack. Boot leaves them alone.
     pub sequence: Region,
+    /// Two pages of internal flash in which the bootloader counts its starts (`mk-app`).
+    pub boot_count: Region,
     /// The two slots, external.
     pub slots: [Region; 2],
     /// Timing of the internal flash.
@@ -159,7 +161,16 @@ impl Geometry {
     /// Octets of internal flash that the table speaks of: the size a simulated part needs.
     #[must_use]
     pub fn internal_size(&self) -> u32 {
-        [self.bank_a, self.config, self.bootloader, self.journal, self.key_page, self.identity, self.sequence]
+        [
+            self.bank_a,
+            self.config,
+            self.bootloader,
+            self.journal,
+            self.key_page,
+            self.identity,
+            self.sequence,
+            self.boot_count,
+        ]
             .iter()
             .map(Region::end)
             .fold(0, u32::max)

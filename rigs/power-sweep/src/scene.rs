@@ -34,6 +34,7 @@ pub static SMALL: Geometry = Geometry {
     key_page: region(0xC0, 0x40),
     identity: region(0x100, 0x40),
     sequence: region(0x140, 0x80),
+    boot_count: region(0x1440, 0x80),
     slots: [region(0, 0x400), region(0x400, 0x400)],
     internal_timing: NO_TIME,
     external_timing: NO_TIME,

@@ -50,6 +50,7 @@ pub static BOARD: Geometry = Geometry {
     key_page: Region { start: 0x1000, length: 0x1000 },
     identity: Region { start: 0xD000, length: 0x1000 },
     sequence: Region { start: 0xE000, length: 0x2000 },
+    boot_count: Region { start: 0x1_7000, length: 0x2000 },
     slots: [Region { start: 0, length: 0x9000 }, Region { start: 0x9000, length: 0x9000 }],
     internal_timing: FlashTiming { erase_us: 85_000, write_us: 41, write_unit: 4 },
     external_timing: FlashTiming { erase_us: 50_000, write_us: 2_000, write_unit: 256 },

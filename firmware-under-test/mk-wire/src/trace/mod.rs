@@ -47,6 +47,40 @@ wire_enum! {
     }
 }
 
+wire_enum! {
+    /// What one pass of the bootloader came to.
+    pub enum BootVerdict {
+        /// Bank A runs, as before.
+        Normal = 0,
+        /// A new image runs for the first time.
+        Trial = 1,
+        /// The staged image was refused in this boot; bank A runs.
+        Rejected = 2,
+        /// The image before the trial was installed again in this boot.
+        RolledBack = 3,
+        /// Bank A was copied from golden again in this boot.
+        Healed = 4,
+        /// Nothing runs: the bootloader stays.
+        Stuck = 5,
+    }
+}
+
+wire_enum! {
+    /// Why the core was reset, as the bootloader found it.
+    pub enum ResetCause {
+        /// Power came up, or a brown-out.
+        PowerOn = 0,
+        /// The reset pin, or a debug probe.
+        Pin = 1,
+        /// Firmware asked for it.
+        Software = 2,
+        /// The watchdog expired.
+        Watchdog = 3,
+        /// The core locked up.
+        Lockup = 4,
+    }
+}
+
 /// Text of at most [`MAX_TEXT`] octets.
 pub type Text = heapless::String<MAX_TEXT>;
 
@@ -101,6 +135,32 @@ pub enum TraceEvent {
         /// File and message, cut to [`MAX_TEXT`] octets.
         text: Text,
     },
+    /// What this boot, and not one before it, came to.
+    BootPass {
+        /// The result.
+        verdict: BootVerdict,
+        /// Why the core was reset.
+        cause: ResetCause,
+        /// Why rejected, rolled back, healed or stuck.
+        reason: Reason,
+        /// Signatures that were verified.
+        signature_checks: u8,
+        /// Time from the start of the bootloader to its last decision, in milliseconds.
+        took_ms: u32,
+    },
+    /// The bootloader jumps into bank A.
+    ImageJump {
+        /// The image is on trial.
+        trial: bool,
+        /// Its version.
+        version: Version,
+        /// Configuration schema it works with.
+        config_version: u16,
+        /// SHA-256 that the image states and that was just verified.
+        sha256: [u8; 32],
+    },
+    /// A flash operation or a journal record failed; the firmware goes on with what it has.
+    FlashFault,
 }
 
 /// One record.
@@ -122,6 +182,9 @@ mod kind {
     pub const MIGRATION: u8 = 4;
     pub const CONFIRMATION: u8 = 5;
     pub const PANIC: u8 = 6;
+    pub const BOOT_PASS: u8 = 7;
+    pub const IMAGE_JUMP: u8 = 8;
+    pub const FLASH_FAULT: u8 = 9;
 }
 
 /// An encoded record, without CRC and framing.
@@ -141,6 +204,9 @@ impl TraceRecord {
             TraceEvent::Migration { .. } => kind::MIGRATION,
             TraceEvent::Confirmation { .. } => kind::CONFIRMATION,
             TraceEvent::Panic { .. } => kind::PANIC,
+            TraceEvent::BootPass { .. } => kind::BOOT_PASS,
+            TraceEvent::ImageJump { .. } => kind::IMAGE_JUMP,
+            TraceEvent::FlashFault => kind::FLASH_FAULT,
         };
         put(&[kind, self.sequence]);
         put(&self.uptime_ms.to_le_bytes());
@@ -166,6 +232,17 @@ impl TraceRecord {
                 put(&line.to_le_bytes());
                 put(text.as_bytes());
             }
+            TraceEvent::BootPass { verdict, cause, reason, signature_checks, took_ms } => {
+                put(&[*verdict as u8, *cause as u8, *reason as u8, *signature_checks]);
+                put(&took_ms.to_le_bytes());
+            }
+            TraceEvent::ImageJump { trial, version, config_version, sha256 } => {
+                put(&[u8::from(*trial)]);
+                put(&version.to_bytes());
+                put(&config_version.to_le_bytes());
+                put(sha256);
+            }
+            TraceEvent::FlashFault => {}
         }
         out
     }
@@ -199,6 +276,24 @@ impl TraceRecord {
                 line: u32::from_le_bytes(r.array()?),
                 text: Text::try_from(core::str::from_utf8(core::mem::take(&mut r.0)).ok()?).ok()?,
             },
+            kind::BOOT_PASS => TraceEvent::BootPass {
+                verdict: BootVerdict::from_u8(r.octet()?)?,
+                cause: ResetCause::from_u8(r.octet()?)?,
+                reason: Reason::from_u8(r.octet()?)?,
+                signature_checks: r.octet()?,
+                took_ms: u32::from_le_bytes(r.array()?),
+            },
+            kind::IMAGE_JUMP => TraceEvent::ImageJump {
+                trial: match r.octet()? {
+                    0 => false,
+                    1 => true,
+                    _ => return None,
+                },
+                version: Version::from_bytes(r.array()?),
+                config_version: u16::from_le_bytes(r.array()?),
+                sha256: r.array()?,
+            },
+            kind::FLASH_FAULT => TraceEvent::FlashFault,
             _ => return None,
         };
         r.0.is_empty().then_some(TraceRecord { sequence, uptime_ms: u32::from_le_bytes([t0, t1, t2, t3]), event })

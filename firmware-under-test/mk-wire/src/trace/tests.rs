@@ -30,6 +30,15 @@ fn read(decoder: &mut Decoder, octets: &[u8]) -> Vec<Result<TraceRecord, FrameEr
 #[case(TraceEvent::Migration { from: 2, to: 3, stage: MigrationStage::Done })]
 #[case(TraceEvent::Confirmation { boot_count: 8, stage: ConfirmationStage::Acknowledged })]
 #[case(TraceEvent::Panic { line: 0, text: cut_text("") })]
+#[case(TraceEvent::BootPass {
+    verdict: BootVerdict::RolledBack,
+    cause: ResetCause::Watchdog,
+    reason: Reason::NotConfirmedInTime,
+    signature_checks: 2,
+    took_ms: 1_234,
+})]
+#[case(TraceEvent::ImageJump { trial: true, version: Version::new(1, 2, 3), config_version: 2, sha256: [7; 32] })]
+#[case(TraceEvent::FlashFault)]
 #[case(TraceEvent::Panic { line: 77, text: cut_text(&"x".repeat(200)) })]
 fn every_record_survives_the_uart(#[case] event: TraceEvent) {
     let record = record(event);

@@ -1,0 +1,144 @@
+//! What bootloader and application say on the debug UART, as trace records.
+
+use mk_boot::{BootReport, ResetCause, Run, boot::MAX_STEPS, decide::BootDecision, journal::Outcome};
+use mk_wire::{
+    Reason, Version,
+    time::Instant,
+    trace::{
+        self, BootVerdict, ConfirmationStage, MAX_FRAME, MigrationStage, TraceEvent, TraceRecord, cut_text,
+        encode_frame,
+    },
+    vendor::BootOutcome,
+};
+
+/// A record as it goes over the UART.
+pub type Frame = heapless::Vec<u8, MAX_FRAME>;
+
+/// Numbers the records of one program since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tracer {
+    sequence: u8,
+}
+
+impl Tracer {
+    /// A program that has said nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { sequence: 0 }
+    }
+
+    /// The next record.
+    pub fn frame(&mut self, now: Instant, event: TraceEvent) -> Frame {
+        let uptime_ms = u32::try_from(now.as_ticks() / 1_000).unwrap_or(u32::MAX);
+        let record = TraceRecord { sequence: self.sequence, uptime_ms, event };
+        self.sequence = self.sequence.wrapping_add(1);
+        encode_frame(&record)
+    }
+}
+
+/// What the bootloader has to say once it has decided.
+#[derive(Clone, Copy, Debug)]
+pub struct BootFacts {
+    /// Starts, this one included.
+    pub boot_count: u32,
+    /// Version of the image that the journal's outcome speaks of, while its slot still holds it.
+    pub about: Option<Version>,
+    /// Signatures that were verified.
+    pub signature_checks: u8,
+    /// Since the bootloader's start.
+    pub took_ms: u32,
+}
+
+/// The records of one boot, in order: what the journal says, what this pass came to, and the jump.
+#[must_use]
+pub fn boot_events(report: &BootReport, facts: BootFacts) -> heapless::Vec<TraceEvent, 3> {
+    let none = Version::new(0, 0, 0);
+    let running = report.image.as_ref().map_or(none, |image| image.version());
+    let trial = report.run == Run::Application { trial: true };
+    let outcome = match report.outcome() {
+        _ if trial => BootOutcome::FirstBoot,
+        Outcome::None => BootOutcome::None,
+        Outcome::Confirmed | Outcome::Kept | Outcome::Restored => BootOutcome::Confirmed,
+        Outcome::Rejected => BootOutcome::Rejected,
+        Outcome::RolledBack => BootOutcome::RolledBack,
+    };
+    let about = match outcome {
+        BootOutcome::Rejected | BootOutcome::RolledBack => facts.about.unwrap_or(none),
+        BootOutcome::None | BootOutcome::FirstBoot | BootOutcome::Confirmed | BootOutcome::Unconfirmed => running,
+    };
+    let (verdict, reason) = verdict(report);
+    let mut events = heapless::Vec::new();
+    // Three fit.
+    let _ = events.push(TraceEvent::Boot {
+        boot_count: facts.boot_count,
+        outcome,
+        reason: report.reason(),
+        running,
+        about,
+    });
+    let cause = reset_cause(report.cause);
+    let BootFacts { signature_checks, took_ms, .. } = facts;
+    let _ = events.push(TraceEvent::BootPass { verdict, cause, reason, signature_checks, took_ms });
+    if let (Run::Application { trial }, Some(image)) = (report.run, &report.image) {
+        let (config_version, sha256) = (image.config_migration_version, image.sha256);
+        let _ = events.push(TraceEvent::ImageJump { trial, version: running, config_version, sha256 });
+    }
+    events
+}
+
+/// What this pass of the bootloader came to, and why.
+#[must_use]
+pub fn verdict(report: &BootReport) -> (BootVerdict, Reason) {
+    let did = |wanted: fn(&BootDecision) -> bool| report.decisions.iter().take(MAX_STEPS).any(wanted);
+    match report.run {
+        Run::StayInBootloader(reason) => (BootVerdict::Stuck, reason),
+        Run::Application { trial: true } => (BootVerdict::Trial, Reason::None),
+        Run::Application { trial: false } if did(|d| matches!(d, BootDecision::Reject(_))) => {
+            (BootVerdict::Rejected, report.reason())
+        }
+        Run::Application { trial: false } if did(|d| matches!(d, BootDecision::RolledBack)) => {
+            (BootVerdict::RolledBack, report.reason())
+        }
+        Run::Application { trial: false } if did(|d| matches!(d, BootDecision::CopyGolden)) => {
+            (BootVerdict::Healed, report.reason())
+        }
+        Run::Application { trial: false } => (BootVerdict::Normal, Reason::None),
+    }
+}
+
+const fn reset_cause(cause: ResetCause) -> trace::ResetCause {
+    match cause {
+        ResetCause::PowerOn => trace::ResetCause::PowerOn,
+        ResetCause::Pin => trace::ResetCause::Pin,
+        ResetCause::Software => trace::ResetCause::Software,
+        ResetCause::Watchdog => trace::ResetCause::Watchdog,
+        ResetCause::Lockup => trace::ResetCause::Lockup,
+    }
+}
+
+/// A line of the node as a record; `None` for lines that were lost, which a gap in the numbers shows anyway.
+#[must_use]
+pub fn node_event(event: mk_node::TraceEvent) -> Option<TraceEvent> {
+    Some(match event {
+        mk_node::TraceEvent::ConfigOpened { schema, .. } => TraceEvent::ConfigOpened { version: schema },
+        mk_node::TraceEvent::Migration { from, to, ok } => {
+            let stage = if ok { MigrationStage::Done } else { MigrationStage::Failed };
+            TraceEvent::Migration { from, to, stage }
+        }
+        mk_node::TraceEvent::Phase { phase, reason } => TraceEvent::Phase { phase, reason },
+        mk_node::TraceEvent::MetadataRefused(reason) => {
+            TraceEvent::Phase { phase: mk_wire::update::Phase::Idle, reason }
+        }
+        mk_node::TraceEvent::Confirmed { boot_count } => {
+            TraceEvent::Confirmation { boot_count, stage: ConfirmationStage::Recorded }
+        }
+        mk_node::TraceEvent::FlashFault => TraceEvent::FlashFault,
+        mk_node::TraceEvent::Lost { .. } => return None,
+    })
+}
+
+/// The record of a panic or a fault.
+#[must_use]
+pub fn panic_event(line: u32, text: &str) -> TraceEvent {
+    TraceEvent::Panic { line, text: cut_text(text) }
+}
