@@ -1,0 +1,1 @@
+//! Emulated rack, the bench half.
