@@ -181,6 +181,8 @@ struct WrittenProfile {
     grace: Option<Span>,
     block_size_log: Option<u8>,
     chunk_size: Option<u16>,
+    copies: Option<u16>,
+    settle: Option<Span>,
 }
 
 impl From<&Profile> for WrittenProfile {
@@ -192,6 +194,8 @@ impl From<&Profile> for WrittenProfile {
             grace: Some(profile.grace),
             block_size_log: Some(profile.block_size_log),
             chunk_size: Some(profile.chunk_size),
+            copies: Some(profile.copies),
+            settle: profile.settle,
         }
     }
 }
@@ -266,6 +270,8 @@ fn profile(written: &WrittenProfile, complain: &mut impl FnMut(&str, String)) ->
         grace: written.grace.unwrap_or(usual.grace),
         block_size_log: written.block_size_log.unwrap_or(usual.block_size_log),
         chunk_size: written.chunk_size.unwrap_or(usual.chunk_size),
+        copies: written.copies.unwrap_or(usual.copies),
+        settle: written.settle.or(usual.settle),
     };
     match Board::named(&profile.board) {
         Err(error) => complain("profile.board", error.to_string()),
@@ -282,6 +288,9 @@ fn profile(written: &WrittenProfile, complain: &mut impl FnMut(&str, String)) ->
     if !CHUNK_SIZES.contains(&profile.chunk_size) {
         let (least, most) = CHUNK_SIZES.into_inner();
         complain("profile.chunk-size", format!("{} is outside {least} to {most}", profile.chunk_size));
+    }
+    if profile.copies == 0 {
+        complain("profile.copies", "the original is one copy".to_owned());
     }
     if profile.grace == Span::ZERO {
         complain("profile.grace", "a trial needs time to be confirmed".to_owned());

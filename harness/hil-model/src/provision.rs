@@ -59,6 +59,26 @@ pub struct Profile {
     pub block_size_log: u8,
     /// Octets of data in a chunk.
     pub chunk_size: u16,
+    /// Estimated copies of an originated PDU on the air: the original and its relays (radio model, section 7). The
+    /// throttle reckons with it; a bench where everybody hears everybody has 1.
+    #[serde(default = "building_copies", skip_serializing_if = "is_building_copies")]
+    pub copies: u16,
+    /// How long to go on watching after things are quiet, unless the scenario says. None: as long as a late roll-back may
+    /// take, and a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle: Option<Span>,
+}
+
+/// Copies of a PDU in a building with relays.
+const BUILDING_COPIES: u16 = 25;
+
+const fn building_copies() -> u16 {
+    BUILDING_COPIES
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_building_copies(copies: &u16) -> bool {
+    *copies == BUILDING_COPIES
 }
 
 impl Default for Profile {
@@ -71,6 +91,8 @@ impl Default for Profile {
             grace: Span::secs(120),
             block_size_log: 15,
             chunk_size: 185,
+            copies: BUILDING_COPIES,
+            settle: None,
         }
     }
 }

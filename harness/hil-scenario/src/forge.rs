@@ -84,10 +84,44 @@ pub struct ForgeFailure(pub String);
 
 type Slot = Arc<OnceLock<Result<Arc<Made>, ForgeFailure>>>;
 
+/// Programs that a rack's nodes really run, by behaviour: raw octets, linked for bank A of one board.
+///
+/// A rack that simulates its nodes has none, and the forge makes payloads up. The caller reads the files; nothing here
+/// does.
+#[derive(Debug, Clone, Default)]
+pub struct Programs {
+    board: String,
+    by_behaviour: BTreeMap<Behaviour, Arc<[u8]>>,
+}
+
+impl Programs {
+    /// No program yet, for this board.
+    #[must_use]
+    pub fn for_board(board: impl Into<String>) -> Self {
+        Self { board: board.into(), by_behaviour: BTreeMap::new() }
+    }
+
+    /// Adds the program of a behaviour.
+    pub fn add(&mut self, behaviour: Behaviour, octets: impl Into<Arc<[u8]>>) {
+        self.by_behaviour.insert(behaviour, octets.into());
+    }
+
+    /// Octets of the longest program.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.by_behaviour.values().map(|octets| octets.len()).max().unwrap_or(0)
+    }
+
+    fn of(&self, board: &str) -> Option<&BTreeMap<Behaviour, Arc<[u8]>>> {
+        (self.board == board && !self.by_behaviour.is_empty()).then_some(&self.by_behaviour)
+    }
+}
+
 /// The cache. Cheap to make; share one among plans of a suite.
 #[derive(Debug, Default)]
 pub struct Forge {
     made: Mutex<BTreeMap<Recipe, Slot>>,
+    programs: Programs,
 }
 
 /// Most images kept; a suite needs a few dozen.
@@ -98,6 +132,18 @@ impl Forge {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty cache that puts real programs into the images of their board.
+    #[must_use]
+    pub fn with_programs(programs: Programs) -> Self {
+        Self { made: Mutex::default(), programs }
+    }
+
+    /// Whether images of this behaviour can be made for this board: always where payloads are made up.
+    #[must_use]
+    pub fn has(&self, board: &str, behaviour: Behaviour) -> bool {
+        self.programs.of(board).is_none_or(|programs| programs.contains_key(&behaviour))
     }
 
     /// The image of this recipe, made now or before.
@@ -113,7 +159,7 @@ impl Forge {
             Arc::clone(made.entry(recipe.clone()).or_default())
         };
         // Made outside the lock, so that two workers forge two images at once and never the same one twice.
-        slot.get_or_init(|| forge(recipe).map(Arc::new)).clone()
+        slot.get_or_init(|| forge(recipe, &self.programs).map(Arc::new)).clone()
     }
 }
 
@@ -123,11 +169,19 @@ pub fn provisioned_key() -> [u8; 65] {
     fixture_images::signer::sec1(TestKey::release().public())
 }
 
-fn forge(recipe: &Recipe) -> Result<Made, ForgeFailure> {
+fn forge(recipe: &Recipe, programs: &Programs) -> Result<Made, ForgeFailure> {
     let refuse = |error: &dyn std::fmt::Display| ForgeFailure(error.to_string());
     let board = Board::named(&recipe.board).map_err(|e| refuse(&e))?;
     let key = TestKey::release();
-    let honest = spec(recipe, &board)?.build(&key).map_err(|e| refuse(&e))?;
+    let spec = spec(recipe, &board)?;
+    let honest = match programs.of(&recipe.board) {
+        None => spec.build(&key),
+        Some(programs) => {
+            let none = || ForgeFailure(format!("there is no program that {:?} for this board", recipe.behaviour));
+            spec.build_around(programs.get(&recipe.behaviour).ok_or_else(none)?, &key)
+        }
+    }
+    .map_err(|e| refuse(&e))?;
     let bytes = match recipe.tampering {
         None => honest.bytes.clone(),
         Some(Tampering { tamper, at }) => {
@@ -249,6 +303,23 @@ mod tests {
         });
         assert!(Arc::ptr_eq(&made[0], &made[1]));
         assert_eq!(*made[0], *Forge::new().make(&recipe(8_192)).unwrap(), "another forge makes the same octets");
+    }
+
+    #[test]
+    fn a_board_with_programs_runs_them_and_others_do_not() {
+        let mut programs = Programs::for_board("mk-node-s140");
+        let program: Vec<u8> = (0..2_000_u32).map(|i| i as u8).collect();
+        programs.add(Behaviour::Normal, program.clone());
+        let forge = Forge::with_programs(programs);
+        let made = forge.make(&recipe(8_192)).unwrap();
+        assert_eq!(made.bytes.len(), 8_192);
+        assert_eq!(made.bytes[0x200..0x200 + 2_000], program);
+        assert_eq!(made.check, ImageCheck::Valid);
+        let other = forge.make(&Recipe { board: "mk-node-emulated".to_owned(), ..recipe(8_192) }).unwrap();
+        assert_ne!(other.bytes[0x200..0x200 + 2_000], program);
+        assert!(!forge.has("mk-node-s140", Behaviour::Degraded) && forge.has("mk-node-emulated", Behaviour::Degraded));
+        let why = forge.make(&recipe(2_048)).unwrap_err().to_string();
+        assert!(why.contains("2000 bytes does not fit"), "{why}");
     }
 
     #[test]

@@ -84,6 +84,22 @@ impl Interposer {
         self.concerns(message.kind) && self.active.iter().any(|a| covers(&a.rule, message))
     }
 
+    /// Whether any rule could act on a message between these two, whatever its kind.
+    #[must_use]
+    pub fn may_concern(&self, from: Party, receiver: Party) -> bool {
+        let named = |nodes: &[hil_model::NodeId]| {
+            [receiver, from].iter().any(|p| matches!(p, Party::Node(n) if nodes.contains(n)))
+        };
+        self.active.iter().any(|a| {
+            let m = &a.rule.matches;
+            let receives = match &m.receivers {
+                Receivers::All => true,
+                Receivers::Only(nodes) => named(nodes),
+            };
+            receives && m.from.is_none_or(|p| p.covers(from)) && sends(from, m.kind)
+        })
+    }
+
     /// What `receiver` gets of `message`. `trial_started` is when the sender's trial image was started, if it runs one.
     pub fn decide(
         &mut self,
@@ -107,6 +123,31 @@ fn covers(rule: &AirRule, message: &AirMessage) -> bool {
         && m.from.is_none_or(|from| from.covers(message.from))
         && m.block.is_none_or(|block| message.block == Some(block))
         && m.chunks.is_none_or(|(first, last)| message.chunk.is_some_and(|c| (first..=last).contains(&c)))
+}
+
+/// Whether a party ever sends messages of this kind.
+const fn sends(from: Party, kind: MessageKind) -> bool {
+    let node = matches!(from, Party::Node(_) | Party::AnyNode);
+    match kind {
+        MessageKind::Chunk
+        | MessageKind::BlockStart
+        | MessageKind::BlockGet
+        | MessageKind::UpdateStart
+        | MessageKind::UpdateApply
+        | MessageKind::ConfirmAck => !node,
+        MessageKind::BlockStatus
+        | MessageKind::UpdateStatus
+        | MessageKind::Confirm
+        | MessageKind::Health
+        | MessageKind::AppReport => node,
+        MessageKind::Transfer
+        | MessageKind::UpdateOther
+        | MessageKind::Report
+        | MessageKind::Light
+        | MessageKind::CoapBlock
+        | MessageKind::CoapOther
+        | MessageKind::Other => true,
+    }
 }
 
 /// For messages of a node the rule's node list names the sender, since their receiver is the gateway.
@@ -196,7 +237,8 @@ impl Report for AirRule {
             did,
             kind: message.kind,
             from: message.from,
-            to: Some(to),
+            // All at once is nobody in particular.
+            to: (!matches!(to, Party::AnyNode | Party::AnyGateway)).then_some(to),
             block: message.block,
             chunk: message.chunk,
             sent: message.fingerprint(),

@@ -10,10 +10,12 @@
 //! | [`message`] | what a message on the air is |
 //! | [`interposer`] | rules that act on messages, and their proofs |
 //! | [`meter`] | air use of a distributor |
+//! | [`air`] | those rules on real network PDUs |
 //! | [`banks`] | what the examiner finds in a bank |
 //! | [`gateway`] | a gateway's journal as facts |
 //! | [`campaign`] | a campaign's journal as facts, and its order the other way |
 
+pub mod air;
 pub mod banks;
 pub mod campaign;
 pub mod gateway;

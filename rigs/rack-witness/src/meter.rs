@@ -49,17 +49,22 @@ impl Meter {
 
     /// What was counted since the last report; none when no data was sent.
     pub fn report(&mut self, throttle_permille: u16) -> Option<Fact> {
+        self.report_with(throttle_permille, COPIES as u16, 1)
+    }
+
+    /// [`Meter::report`], with `copies` of every PDU on the air, and `depth` PDUs in the sender's bucket.
+    pub fn report_with(&mut self, throttle_permille: u16, copies: u16, depth: u16) -> Option<Fact> {
         if self.data_pdus == 0 {
             return None;
         }
-        let airtime = |pdus: u64| pdus * COPIES * PDU_AIR.as_micros();
+        let airtime = |pdus: u64| pdus * u64::from(copies) * PDU_AIR.as_micros();
         let permille = |pdus: u64| (airtime(pdus) / 1_000) as u16;
         let fact = Fact::AirUse {
             data_pdus: self.data_pdus,
             data_airtime_us: airtime(self.data_pdus),
             peak_permille: permille(self.peak as u64),
             throttle_permille,
-            depth_permille: permille(1) + 1,
+            depth_permille: permille(u64::from(depth)) + 1,
             control_pdus: self.control_pdus,
             deliveries: self.deliveries,
             losses: self.losses,

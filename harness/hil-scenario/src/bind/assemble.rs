@@ -72,11 +72,9 @@ impl Binder<'_> {
             needs.insert(Capability::VirtualTime);
         }
         let deadline = self.deadline(&policy, soaks, &actions, complaints);
-        let limits = Board::named(&self.manifest.profile.board)
-            .map_err(|error| error.to_string())
-            .and_then(|board| limits::of_board(&board, size, policy.grace));
-        let limits = limits.map_err(|why| {
-            self.complain(complaints, "rack", Trouble::here(why));
+        let board = Board::named(&self.manifest.profile.board);
+        let limits = board.map(|board| limits::of_board(&board, size, policy.grace)).map_err(|why| {
+            self.complain(complaints, "rack", Trouble::here(why.to_string()));
         });
         self.stop_if_wrong(complaints)?;
         let Ok(limits) = limits else { return Err(BindError::Invalid(Vec::new())) };
@@ -99,7 +97,7 @@ impl Binder<'_> {
             actions,
             faults,
             expectations,
-            settle: written.settle.unwrap_or(limits.back_on_old_image() + Span::mins(1)),
+            settle: written.settle.or(self.manifest.profile.settle).unwrap_or(limits.back_on_old_image() + Span::mins(1)),
             limits,
             deadline,
             needs,
@@ -146,6 +144,9 @@ impl Binder<'_> {
             }
         }
         self.stop_if_wrong(complaints)?;
+        if !self.forge.has(&candidate.board, candidate.behaviour) {
+            return Err(BindError::Lacks(vec![Capability::NodeImages]));
+        }
         let make = |recipe: Recipe, path: &str, complaints: &mut Complaints| {
             let made = self.forge.make(&recipe);
             made.map_err(|error| self.complain(complaints, path, Trouble::here(error.to_string())))
@@ -234,17 +235,14 @@ impl Binder<'_> {
                 self.complain(complaints, &path, Trouble::at(key, why));
                 Vec::new()
             });
-            let mut act = |action| actions.push(TimedAction { when, action, fault: None });
+            let mut act = |action: Action| {
+                needs.extend(action.needs());
+                actions.push(TimedAction { when, action, fault: None });
+            };
             match &entry.step {
                 Step::Operator(order) => act(Action::Operator(*order)),
-                Step::Power(step) => {
-                    needs.insert(Capability::PowerSwitch);
-                    nodes.into_iter().for_each(|node| act(Action::Power(node, step.power.power())));
-                }
-                Step::ProbeRead(_) => {
-                    needs.insert(Capability::ProbeRead);
-                    nodes.into_iter().for_each(|node| act(Action::ProbeRead(node)));
-                }
+                Step::Power(step) => nodes.into_iter().for_each(|node| act(Action::Power(node, step.power.power()))),
+                Step::ProbeRead(_) => nodes.into_iter().for_each(|node| act(Action::ProbeRead(node))),
             }
         }
     }
