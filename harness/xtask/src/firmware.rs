@@ -11,7 +11,7 @@ use std::process::Command;
 /// The boards' target and the emulated board's.
 const TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv6m-none-eabi"];
 /// Every firmware crate.
-const CRATES: [&str; 6] = ["mk-wire", "mk-blob", "mk-boot", "mk-node", "mk-gateway", "mk-campaign"];
+const CRATES: [&str; 7] = ["mk-wire", "mk-mesh", "mk-blob", "mk-boot", "mk-node", "mk-gateway", "mk-campaign"];
 
 enum Library {
     /// The target's library is installed.
