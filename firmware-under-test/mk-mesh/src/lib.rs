@@ -19,7 +19,7 @@ pub mod crypto;
 mod flash;
 mod incoming;
 mod iv;
-mod keys;
+pub mod keys;
 pub mod lower;
 pub mod network;
 mod outgoing;
