@@ -2,7 +2,6 @@
 //!
 //! Needs SoftHSM2 (`apt-get install softhsm2`, or HIL_PKCS11_MODULE and HIL_SOFTHSM2_UTIL naming its parts). Without it the
 //! test says so and passes on a desk; where the environment variable CI is set it fails.
-#![cfg(feature = "pkcs11")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::io::Write as _;

@@ -58,7 +58,6 @@ pub(super) struct KeyArgs {
 }
 
 /// A key in an HSM.
-#[cfg(feature = "pkcs11")]
 #[derive(Debug, Args)]
 struct HsmArgs {
     /// PKCS#11 module of the HSM that holds the key; the PIN comes from the environment variable HIL_PKCS11_PIN.
@@ -70,15 +69,6 @@ struct HsmArgs {
     /// Label of the key pair.
     #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
     pkcs11_key: Option<String>,
-}
-
-/// Built without the cargo feature `pkcs11`: the option is there only to say so.
-#[cfg(not(feature = "pkcs11"))]
-#[derive(Debug, Args)]
-struct HsmArgs {
-    /// Sign with a key in an HSM (this binary was built without the cargo feature `pkcs11`).
-    #[arg(long, value_name = "FILE", conflicts_with = "key")]
-    pkcs11_module: Option<PathBuf>,
 }
 
 impl KeyArgs {
@@ -93,14 +83,6 @@ impl KeyArgs {
 }
 
 impl HsmArgs {
-    #[cfg(not(feature = "pkcs11"))]
-    fn signer(&self) -> Result<Box<dyn Signer>, CommandError> {
-        let module = self.pkcs11_module.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        Err(CommandError::usage(format!("{module}: this binary cannot sign with an HSM"))
-            .hint("build it with `cargo build --release --features pkcs11`"))
-    }
-
-    #[cfg(feature = "pkcs11")]
     fn signer(&self) -> Result<Box<dyn Signer>, CommandError> {
         use fixture_images::hsm::HsmKey;
         let (Some(module), Some(key)) = (&self.pkcs11_module, &self.pkcs11_key) else {
