@@ -84,12 +84,8 @@ impl Append {
     /// The system refuses, or the file is too large.
     pub fn open(path: &Path) -> Result<(Self, Vec<u8>), DiskError> {
         let is_new = !path.exists();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(system(path, "open"))?;
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).open(path).map_err(system(path, "open"))?;
         let octets = file.metadata().map_err(system(path, "look at"))?.len();
         if octets > MOST_OCTETS {
             return Err(DiskError::TooLarge { path: path.to_owned(), octets });

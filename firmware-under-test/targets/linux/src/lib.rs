@@ -10,3 +10,12 @@
 //! settings, [`client`] speaks to them, and [`api`] says what is spoken.
 
 pub mod api;
+mod args;
+pub mod client;
+mod clock;
+pub mod disk;
+mod feed;
+pub mod gateway;
+mod http;
+pub mod meshos;
+pub mod process;

@@ -4,9 +4,11 @@
 //! which one it got. A process ends cleanly on SIGTERM and SIGINT and, with `--die-with-parent`, when its standard input
 //! ends, which it does when the parent dies in any way at all.
 
+use crate::disk::{DiskError, Log};
 use serde::{Deserialize, Serialize};
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -94,9 +96,32 @@ pub(crate) fn run_to_end<E: std::fmt::Display>(name: &str, work: impl Future<Out
     }
 }
 
+/// A start of the process.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Life {
+    life: u32,
+    unix_ms: u64,
+}
+
+/// Counts the starts of a process in its folder; gives the number of this one, from 1.
+pub(crate) fn begin_life(folder: &Path, unix_ms: u64) -> Result<u32, DiskError> {
+    let (mut log, lives) = Log::open::<Life>(&folder.join("lives.log"))?;
+    let life = lives.last().map_or(0, |last| last.life).saturating_add(1);
+    log.append(&Life { life, unix_ms })?;
+    log.sync()?;
+    Ok(life)
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+
+    #[test]
+    fn lives_are_counted_from_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!([(); 3].map(|()| begin_life(folder.path(), 0).unwrap()), [1, 2, 3]);
+    }
 
     #[test]
     fn an_announcement_is_read_back_and_nothing_else_is() {

@@ -153,7 +153,8 @@ pub mod addrs {
     #[allow(missing_docs, reason = "serde's name and contract")]
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Addr>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
-        let wrong = |text: &String| D::Error::custom(format_args!("{:?}: expected four hexadecimal digits", shown(text)));
+        let wrong =
+            |text: &String| D::Error::custom(format_args!("{:?}: expected four hexadecimal digits", shown(text)));
         texts.iter().map(|text| parse_addr(text).ok_or_else(|| wrong(text))).collect()
     }
 }

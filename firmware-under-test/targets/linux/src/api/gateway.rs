@@ -8,6 +8,8 @@
 //! | `notice` | a notice for MeshOS |
 //! | `heard` | an access message from a node arrived, with hops and signal |
 //! | `air` | what went on the air since the last such event: before each finished block and at each end of a transfer |
+//! | `undelivered` | a segmented message to one node was given up |
+//! | `iv-index` | the network's IV index moved |
 //! | `orders` | orders of MeshOS were carried out |
 //! | `stopping` | the process ends on request |
 
@@ -89,6 +91,21 @@ pub enum GatewayEvent {
     },
     /// What went on the air since the last such event.
     Air(AirUse),
+    /// A segmented message to a single node was given up: it did not acknowledge.
+    Undelivered {
+        /// The node.
+        #[serde(with = "form::addr")]
+        to: Addr,
+        /// It answered that it will not have it.
+        refused: bool,
+    },
+    /// The network's IV index, or whether an update of it is in progress, changed.
+    IvIndex {
+        /// The newest.
+        index: u32,
+        /// An update is in progress.
+        updating: bool,
+    },
     /// Orders were carried out.
     Orders {
         /// How many.
@@ -109,6 +126,8 @@ impl GatewayEvent {
             GatewayEvent::Notice(_) => "notice",
             GatewayEvent::Heard { .. } => "heard",
             GatewayEvent::Air(_) => "air",
+            GatewayEvent::Undelivered { .. } => "undelivered",
+            GatewayEvent::IvIndex { .. } => "iv-index",
             GatewayEvent::Orders { .. } => "orders",
             GatewayEvent::Stopping => "stopping",
         }

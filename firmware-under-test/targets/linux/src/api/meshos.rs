@@ -499,7 +499,12 @@ mod tests {
                 carrier: Carrier::Mesh,
                 gateway: Addr(1),
             }],
-            package: Package { version: Version::new(1, 2, 0), config_version: 1, metadata: vec![1], image: vec![2; 9] },
+            package: Package {
+                version: Version::new(1, 2, 0),
+                config_version: 1,
+                metadata: vec![1],
+                image: vec![2; 9],
+            },
             rollback: None,
         }
     }
@@ -517,10 +522,10 @@ mod tests {
         let read: CampaignRequest = serde_json::from_str(json).unwrap();
         assert_eq!(read.policy.grace, Duration::from_secs(5));
         assert_eq!(read.policy.stages.len(), 2);
-        assert_eq!(Policy { stages: Vec::new(), grace: Duration::from_secs(120), ..read.policy }, Policy {
-            stages: Vec::new(),
-            ..Policy::default()
-        });
+        assert_eq!(
+            Policy { stages: Vec::new(), grace: Duration::from_secs(120), ..read.policy },
+            Policy { stages: Vec::new(), ..Policy::default() }
+        );
     }
 
     #[rstest]
