@@ -1,9 +1,8 @@
 //! Messages between gateways and nodes: hand-over, loss, latency, the interposer, arrival.
 
+use crate::air_level::{Handed, Landing, Load, Missed, Way};
 use crate::interposer::{Decision, Delivery};
-use crate::link_air::{datagram_latency, unicast_latency};
 use crate::message::{AirMessage, Carrier, classify_access, classify_coap};
-use crate::place::LinkBudget;
 use crate::words;
 use crate::world::{Due, World};
 use hil_model::{About, Fact, NodeId, Party, Span, Time, Witness};
@@ -11,9 +10,6 @@ use mk_node::Received;
 use mk_wire::Addr;
 use mk_wire::access::network_pdus;
 use std::rc::Rc;
-
-/// Time of an unsegmented control message over the relays to the last receiver of a group.
-const GROUP_LATENCY: Span = Span::millis(30);
 
 /// Who receives a message.
 #[derive(Debug, Clone)]
@@ -29,11 +25,23 @@ pub enum Audience {
     },
 }
 
+impl Audience {
+    /// Receivers, those included that lost it.
+    fn len(&self) -> u64 {
+        match self {
+            Self::Gateway(_) => 1,
+            Self::Nodes { listening, .. } => listening.len() as u64,
+        }
+    }
+}
+
 /// A message on its way.
 #[derive(Debug)]
 pub struct Flight {
     from: Party,
     to: Addr,
+    /// The gateway at one end, by place.
+    gateway: usize,
     carrier: Carrier,
     audience: Audience,
     bytes: Vec<u8>,
@@ -67,35 +75,69 @@ impl World {
         buffer
     }
 
+    /// Hands a message to the air; it arrives when the air says so.
+    fn hand_over(&mut self, gateway: usize, load: Load, way: Way<'_>, flight: Flight) {
+        let flight = self.flights.insert(flight);
+        let mut landings = Vec::new();
+        self.air.carry(self.now, &Handed { flight, gateway, load, way }, &mut landings);
+        self.land(landings);
+    }
+
+    /// The air goes on by itself.
+    pub(crate) fn air_goes_on(&mut self) {
+        if self.air_timer != self.now {
+            return;
+        }
+        self.air_timer = Time::NEVER;
+        let mut landings = Vec::new();
+        self.air.on_wakeup(self.now, &mut landings);
+        self.land(landings);
+    }
+
+    /// Writes down who hears a message and when, and asks the air when it wants to be called.
+    fn land(&mut self, landings: Vec<Landing>) {
+        for Landing { flight: number, at, missed } in landings {
+            let Some(flight) = self.flights.get_mut(number) else { continue };
+            let receivers = flight.audience.len();
+            let lost = match missed {
+                Missed::Nobody => Vec::new(),
+                Missed::Some(lost) => lost,
+                Missed::Everybody => {
+                    self.gateways[flight.gateway].meter.delivered(0, receivers);
+                    if let Some(flight) = self.flights.take(number) {
+                        self.spend(flight.bytes);
+                    }
+                    continue;
+                }
+            };
+            let missing = lost.len() as u64;
+            self.gateways[flight.gateway].meter.delivered(receivers - missing, missing);
+            if let Audience::Nodes { lost: place, .. } = &mut flight.audience {
+                *place = lost;
+            }
+            self.wheel.insert(at.max(self.now), Due::Arrival { flight: number });
+        }
+        if let Some(at) = self.air.next_wakeup().filter(|at| *at < self.air_timer) {
+            self.air_timer = at.max(self.now);
+            self.wheel.insert(self.air_timer, Due::Air);
+        }
+    }
+
     /// A node sends: always to a gateway, or to nobody.
     pub(crate) fn send_from_node(&mut self, node: usize, to: Addr, carrier: mk_node::Carrier, bytes: Vec<u8>) {
         let Some(gateway) = self.gateways.iter().position(|g| g.address() == to) else { return };
-        let host = &self.nodes[node];
-        let (from, budget) = (Party::Node(host.spec.id), host.budget);
-        let (carrier, pdus, latency) = match carrier {
+        let from = Party::Node(self.nodes[node].spec.id);
+        let (carrier, pdus, load) = match carrier {
             mk_node::Carrier::Mesh => {
                 let pdus = network_pdus(bytes.len(), false) as u16;
-                (Carrier::Mesh, pdus, unicast_latency(budget, pdus, self.segment_interval))
+                (Carrier::Mesh, pdus, Load::Access { pdus, group: false })
             }
-            mk_node::Carrier::Thread => (Carrier::Coap, 1, datagram_latency(bytes.len(), budget.hops)),
+            mk_node::Carrier::Thread => (Carrier::Coap, 1, Load::Datagram { octets: bytes.len() }),
         };
-        let host = &mut self.gateways[gateway];
-        let heard = host.air.unicast_heard(node, pdus, 1);
-        host.meter.delivered(u64::from(heard), u64::from(!heard));
-        if heard {
-            let flight = Flight {
-                from,
-                to,
-                carrier,
-                audience: Audience::Gateway(gateway),
-                bytes,
-                pdus,
-                block: None,
-                passed: None,
-                copy: false,
-            };
-            self.launch(self.now + latency, flight);
-        }
+        let audience = Audience::Gateway(gateway);
+        let flight =
+            Flight { from, to, gateway, carrier, audience, bytes, pdus, block: None, passed: None, copy: false };
+        self.hand_over(gateway, load, Way::Up(node as u16), flight);
     }
 
     /// A gateway sends an access message to a group or a node. A data message takes its train of segments.
@@ -106,62 +148,33 @@ impl World {
         let listening = self.listening(gateway, to, data);
         let now = self.now;
         let host = &mut self.gateways[gateway];
-        let mut lost = Vec::new();
-        let at = if data {
+        let load = if data {
             host.meter.data(now, pdus, spacing);
-            let first = host.air.send(pdus);
-            for &node in listening.iter() {
-                if !host.air.heard(usize::from(node), first, pdus) {
-                    lost.push(node);
-                }
-            }
-            now + spacing.times(u64::from(pdus))
+            Load::Train { pdus, spacing }
         } else {
             host.meter.control(pdus);
-            lost.extend(listening.iter().filter(|&&n| !host.air.unicast_heard(usize::from(n), pdus, 3)));
-            let budget = match *listening {
-                [only] => self.nodes[usize::from(only)].budget,
-                _ => LinkBudget { hops: 3, rssi_dbm: 0 },
-            };
-            let group = if to.is_unicast() { Span::ZERO } else { GROUP_LATENCY };
-            now + unicast_latency(budget, pdus, self.segment_interval) + group
+            Load::Access { pdus, group: !to.is_unicast() }
         };
-        let host = &mut self.gateways[gateway];
-        host.meter.delivered((listening.len() - lost.len()) as u64, lost.len() as u64);
         let (from, block) = (Party::Gateway(host.id), host.current_block);
         let bytes = self.buffer(bytes);
-        let audience = Audience::Nodes { listening, lost };
-        self.launch(
-            at,
-            Flight { from, to, carrier: Carrier::Mesh, audience, bytes, pdus, block, passed: None, copy: false },
-        );
+        let audience = Audience::Nodes { listening: Rc::clone(&listening), lost: Vec::new() };
+        let carrier = Carrier::Mesh;
+        let flight = Flight { from, to, gateway, carrier, audience, bytes, pdus, block, passed: None, copy: false };
+        self.hand_over(gateway, load, Way::Down(&listening), flight);
     }
 
     /// A gateway sends a CoAP datagram to a node.
     pub(crate) fn send_datagram(&mut self, gateway: usize, to: Addr, bytes: &[u8]) {
         let Some(node) = words::node(to).filter(|n| n.index() < self.nodes.len()).map(NodeId::index) else { return };
-        let hops = self.nodes[node].budget.hops;
-        let host = &mut self.gateways[gateway];
-        let from = Party::Gateway(host.id);
-        let heard = host.air.unicast_heard(node, 1, 3);
-        host.meter.delivered(u64::from(heard), u64::from(!heard));
-        if heard {
-            let latency = datagram_latency(bytes.len(), hops);
-            let bytes = self.buffer(bytes);
-            let audience = Audience::Nodes { listening: Rc::new([node as u16]), lost: Vec::new() };
-            let flight = Flight {
-                from,
-                to,
-                carrier: Carrier::Coap,
-                audience,
-                bytes,
-                pdus: 1,
-                block: None,
-                passed: None,
-                copy: false,
-            };
-            self.launch(self.now + latency, flight);
-        }
+        let from = Party::Gateway(self.gateways[gateway].id);
+        let load = Load::Datagram { octets: bytes.len() };
+        let bytes = self.buffer(bytes);
+        let listening: Rc<[u16]> = Rc::new([node as u16]);
+        let audience = Audience::Nodes { listening: Rc::clone(&listening), lost: Vec::new() };
+        let carrier = Carrier::Coap;
+        let flight =
+            Flight { from, to, gateway, carrier, audience, bytes, pdus: 1, block: None, passed: None, copy: false };
+        self.hand_over(gateway, load, Way::Down(&listening), flight);
     }
 
     /// Nodes that listen to an address. Group membership is looked up anew at every control message, which also begins a
@@ -178,10 +191,8 @@ impl World {
         }
         let members = self.nodes.iter().enumerate().filter(|(_, h)| h.node().is_some_and(|n| n.listens_to(to)));
         let nodes: Rc<[u16]> = members.map(|(i, _)| i as u16).collect();
-        let host = &mut self.gateways[gateway];
-        let places: Vec<usize> = nodes.iter().map(|&n| usize::from(n)).collect();
-        host.air.begin_train(&places);
-        host.group = Some((to, Rc::clone(&nodes)));
+        self.air.begin_train(gateway, &nodes);
+        self.gateways[gateway].group = Some((to, Rc::clone(&nodes)));
         nodes
     }
 
@@ -198,8 +209,13 @@ impl World {
                 }
             }
         }
+        self.spend(flight.bytes);
+    }
+
+    /// Keeps the buffer of a message that has landed for the next one.
+    fn spend(&mut self, buffer: Vec<u8>) {
         if self.spare.len() < 256 {
-            self.spare.push(flight.bytes);
+            self.spare.push(buffer);
         }
     }
 
@@ -262,6 +278,7 @@ impl World {
             let passed = Flight {
                 from: flight.from,
                 to: flight.to,
+                gateway: flight.gateway,
                 carrier: flight.carrier,
                 audience: sole.clone(),
                 bytes: bytes.to_vec(),

@@ -1,6 +1,5 @@
 //! The gateway processes: what runs the product's gateway machine, keeps its journal over a restart, and reads its log.
 
-use crate::link_air::LinkAir;
 use crate::meter::Meter;
 use crate::words;
 use crate::world::{Due, World};
@@ -21,8 +20,6 @@ pub struct GatewayHost {
     pub gateway: Option<Gateway>,
     /// What its radio counted.
     pub meter: Meter,
-    /// Its air.
-    pub air: LinkAir,
     /// BLOB block it opened last.
     pub current_block: Option<u32>,
     /// The group it sends to now and its members.
@@ -43,14 +40,13 @@ pub struct GatewayHost {
 
 impl GatewayHost {
     /// A gateway that has just been started for the first time.
-    pub fn new(id: GatewayId, settings: GatewaySettings, air: LinkAir) -> Self {
+    pub fn new(id: GatewayId, settings: GatewaySettings) -> Self {
         let throttle_permille = settings.throttle_permille;
         let gateway = Some(Gateway::new(words::instant(Time::ZERO), settings.clone()));
         Self {
             id,
             gateway,
             meter: Meter::default(),
-            air,
             current_block: None,
             group: None,
             settings,
@@ -68,6 +64,11 @@ impl GatewayHost {
     /// Its unicast address.
     pub const fn address(&self) -> Addr {
         Addr(self.id.unicast())
+    }
+
+    /// Share of the channel that it may use, whether or not a transfer runs.
+    pub const fn throttle(&self) -> u16 {
+        self.throttle_permille
     }
 
     /// Share of the channel that a running transfer may use; 0 when none runs.
@@ -183,9 +184,8 @@ impl World {
         let (about, fact) = match record {
             GatewayRecord::ThrottleSet { permille } => {
                 self.report_air(gateway);
-                let host = &mut self.gateways[gateway];
-                host.throttle_permille = *permille;
-                host.air.set_throttle(*permille);
+                self.gateways[gateway].throttle_permille = *permille;
+                self.air.set_throttle(gateway, *permille);
                 return;
             }
             GatewayRecord::DistributionPhase { phase } => {

@@ -5,6 +5,7 @@
 //! anything else that could differ between two runs of one seed.
 
 mod air;
+mod air_level;
 mod gateways;
 mod hardware;
 mod interposer;

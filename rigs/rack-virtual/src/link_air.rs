@@ -4,9 +4,10 @@
 //! deliveries, while the outcome stays exact per segment. Messages, bitmaps, status rounds and retransmissions are real:
 //! they are the firmware's. Relays, collisions and live traffic on the same channel are in the loss figure only.
 
+use crate::air_level::{Air, Building, Handed, Landing, Load, Missed, Way};
 use crate::place::LinkBudget;
 use crate::random::{Purpose, Stream};
-use hil_model::{Seed, Span};
+use hil_model::{Seed, Span, Time};
 
 /// Effective loss of a segment by throttle: permille of the channel, probability in 32-bit fixed point.
 const LOSS: [(u16, f64); 5] = [(200, 2e-7), (400, 2e-7), (600, 5e-7), (800, 7.5e-6), (1000, 7.5e-5)];
@@ -15,6 +16,85 @@ const LOSS: [(u16, f64); 5] = [(200, 2e-7), (400, 2e-7), (600, 5e-7), (800, 7.5e
 const HOP: Span = Span::micros(9_200);
 /// One acknowledgement wait of a unicast segmented message (section 5).
 const SEGMENT_ACK: Span = Span::millis(180);
+/// Time of an unsegmented control message over the relays to the last receiver of a group.
+const GROUP_LATENCY: Span = Span::millis(30);
+/// Times that the network layer sends a control message of a gateway.
+const REPEATS: u8 = 3;
+
+/// The air of the building at link level: one [`LinkAir`] per gateway, as if their channels had nothing to do with each
+/// other.
+#[derive(Debug)]
+pub struct LinkLevel {
+    gateways: Vec<LinkAir>,
+    budgets: Vec<LinkBudget>,
+    segment_interval: Span,
+}
+
+impl LinkLevel {
+    /// The air of a building.
+    #[must_use]
+    pub fn new(building: Building) -> Self {
+        let Building { seed, gateways, budgets, segment_interval } = building;
+        let air = |(id, throttle): (hil_model::GatewayId, u16)| LinkAir::new(seed, id.0, budgets.len(), throttle);
+        Self { gateways: gateways.into_iter().map(air).collect(), budgets, segment_interval }
+    }
+
+    fn latency(&self, load: Load, budget: LinkBudget) -> Span {
+        match load {
+            Load::Train { pdus, spacing } => spacing.times(u64::from(pdus)),
+            Load::Access { pdus, group } => {
+                let relays = if group { GROUP_LATENCY } else { Span::ZERO };
+                unicast_latency(budget, pdus, self.segment_interval) + relays
+            }
+            Load::Datagram { octets } => datagram_latency(octets, budget.hops),
+        }
+    }
+
+    fn down(&mut self, gateway: usize, load: Load, to: &[u16]) -> (Span, Missed) {
+        let air = &mut self.gateways[gateway];
+        let pdus = load.pdus();
+        let lost: Vec<u16> = if let Load::Train { .. } = load {
+            let first = air.send(pdus);
+            to.iter().copied().filter(|&node| !air.heard(usize::from(node), first, pdus)).collect()
+        } else {
+            to.iter().copied().filter(|&node| !air.unicast_heard(usize::from(node), pdus, REPEATS)).collect()
+        };
+        let budget = match *to {
+            [only] => self.budgets[usize::from(only)],
+            _ => LinkBudget { hops: 3, rssi_dbm: 0 },
+        };
+        let missed = match lost.len() {
+            0 => Missed::Nobody,
+            n if n == to.len() => Missed::Everybody,
+            _ => Missed::Some(lost),
+        };
+        (self.latency(load, budget), missed)
+    }
+
+    fn up(&mut self, gateway: usize, load: Load, from: u16) -> (Span, Missed) {
+        let node = usize::from(from);
+        let heard = self.gateways[gateway].unicast_heard(node, load.pdus(), 1);
+        (self.latency(load, self.budgets[node]), if heard { Missed::Nobody } else { Missed::Everybody })
+    }
+}
+
+impl Air for LinkLevel {
+    fn set_throttle(&mut self, gateway: usize, permille: u16) {
+        self.gateways[gateway].set_throttle(permille);
+    }
+
+    fn begin_train(&mut self, gateway: usize, nodes: &[u16]) {
+        self.gateways[gateway].begin_train(nodes);
+    }
+
+    fn carry(&mut self, now: Time, message: &Handed<'_>, landings: &mut Vec<Landing>) {
+        let (after, missed) = match message.way {
+            Way::Down(to) => self.down(message.gateway, message.load, to),
+            Way::Up(from) => self.up(message.gateway, message.load, from),
+        };
+        landings.push(Landing { flight: message.flight, at: now + after, missed });
+    }
+}
 
 /// Loss of a segment at a throttle, log-linear between the figures of the model, as 32-bit fixed point.
 #[must_use]
@@ -86,10 +166,10 @@ impl LinkAir {
 
     /// Begins a train of segments: a round of a block. Streams are keyed by train and node, so that the losses of one
     /// round do not depend on the length of the one before. Only `nodes` can be asked about afterwards.
-    pub fn begin_train(&mut self, nodes: &[usize]) {
+    pub fn begin_train(&mut self, nodes: &[u16]) {
         self.train += 1;
         self.sent = 0;
-        for &node in nodes {
+        for node in nodes.iter().copied().map(usize::from) {
             self.tracks[node] = self.track(node, self.train);
         }
     }
@@ -176,12 +256,12 @@ mod tests {
     fn losses_have_the_rate_of_the_model() {
         let (nodes, messages, segments) = (100, 2_000, 16_u16);
         let mut air = LinkAir::new(Seed(11), 1, nodes, 1000);
-        let all: Vec<usize> = (0..nodes).collect();
+        let all: Vec<u16> = (0..nodes as u16).collect();
         air.begin_train(&all);
         let mut lost = 0;
         for _ in 0..messages {
             let first = air.send(segments);
-            lost += all.iter().filter(|&&n| !air.heard(n, first, segments)).count();
+            lost += all.iter().filter(|&&n| !air.heard(usize::from(n), first, segments)).count();
         }
         let want = f64::from(messages) * nodes as f64 * f64::from(segments) * 7.5e-5;
         assert!((lost as f64 / want - 1.0).abs() < 0.15, "lost {lost}, want about {want}");

@@ -24,6 +24,11 @@ impl<T> Slab<T> {
         self.places.len() as u32 - 1
     }
 
+    /// A value, to look at or change.
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut T> {
+        self.places.get_mut(at as usize)?.as_mut()
+    }
+
     /// Takes a value out.
     pub fn take(&mut self, at: u32) -> Option<T> {
         let value = self.places.get_mut(at as usize)?.take()?;
@@ -42,6 +47,7 @@ mod tests {
         let (a, b) = (slab.insert("a"), slab.insert("b"));
         assert_eq!((slab.take(a), slab.take(a)), (Some("a"), None));
         assert_eq!(slab.insert("c"), a);
+        assert_eq!((slab.get_mut(b).copied(), slab.get_mut(99)), (Some("b"), None));
         assert_eq!((slab.take(b), slab.take(99)), (Some("b"), None));
     }
 }

@@ -5,6 +5,7 @@
 //! the air in [`crate::air`], the two processes are in [`crate::gateways`] and [`crate::meshos`].
 
 use crate::air::Flight;
+use crate::air_level::Air;
 use crate::gateways::GatewayHost;
 use crate::hardware::Shared;
 use crate::interposer::Interposer;
@@ -44,6 +45,8 @@ pub enum Due {
     MeshosUp,
     /// A message arrives.
     Arrival { flight: u32 },
+    /// The air goes on by itself.
+    Air,
     /// Somebody presses a switch.
     Scene,
 }
@@ -62,7 +65,9 @@ pub struct World {
     pub(crate) shared: Shared,
     pub(crate) composition: Composition,
     pub(crate) grace: Span,
-    pub(crate) segment_interval: Span,
+    pub(crate) air: Box<dyn Air>,
+    /// When the air wants to be called.
+    pub(crate) air_timer: Time,
     pub(crate) flights: Slab<Flight>,
     /// Buffers of flights that have landed.
     pub(crate) spare: Vec<Vec<u8>>,
@@ -116,6 +121,7 @@ impl World {
         match due {
             Due::NodeTimer { node, life } => self.node_timer(usize::from(node), life),
             Due::Arrival { flight } => self.arrive(flight),
+            Due::Air => self.air_goes_on(),
             Due::BootDone { node, life } => self.boot_done(usize::from(node), life),
             Due::Dark { node, life } => self.dark_in_boot(usize::from(node), life),
             Due::Watchdog { node, life } => self.watchdog(usize::from(node), life),
