@@ -1,6 +1,7 @@
 //! What the harness does to a rack, and when. Every fault is lowered to these.
 
-use crate::air::AirRule;
+use crate::air::{AirRule, Receivers};
+use crate::capability::{Capability, CapabilitySet};
 use crate::event::Event;
 use crate::fact::{Fact, UpdatePhase};
 use crate::ids::{FaultId, GatewayId, NodeId, RuleId, StageIndex};
@@ -105,6 +106,31 @@ pub enum Action {
 }
 
 impl Action {
+    /// What a rack has to be able to do so that it can do this. Campaigns and their operator are what racks are for: they
+    /// need nothing.
+    #[must_use]
+    pub fn needs(&self) -> CapabilitySet {
+        let one = |capability| CapabilitySet::from([capability]);
+        match self {
+            Self::StartCampaign { .. } | Self::Operator(_) => CapabilitySet::new(),
+            // What is addressed to one node is that node's alone; what goes to many can be different for one of them
+            // only where the rack can tell receivers apart.
+            Self::AddAirRule(rule) => match rule.matches.receivers {
+                Receivers::Only(_) if rule.matches.kind.is_multicast() => {
+                    CapabilitySet::from([Capability::AirInterpose, Capability::AirPerReceiver])
+                }
+                Receivers::All | Receivers::Only(_) => one(Capability::AirInterpose),
+            },
+            Self::RemoveAirRule(_) => one(Capability::AirInterpose),
+            Self::Power(_, Power::Off | Power::On | Power::Cycle(_)) => one(Capability::PowerSwitch),
+            Self::Power(_, Power::CutAtOperation { .. }) => one(Capability::PowerCutAtOperation),
+            Self::ProbeWrite(..) => one(Capability::ProbeWrite),
+            Self::ProbeRead(_) => one(Capability::ProbeRead),
+            Self::RestartGateway(..) => one(Capability::GatewayRestart),
+            Self::RestartMeshos(_) => one(Capability::MeshosRestart),
+        }
+    }
+
     /// One line for the ledger.
     #[must_use]
     pub fn describe(&self) -> String {

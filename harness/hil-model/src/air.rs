@@ -50,6 +50,29 @@ pub enum MessageKind {
     Other,
 }
 
+impl MessageKind {
+    /// Whether messages of this kind go to many receivers at once.
+    #[must_use]
+    pub const fn is_multicast(self) -> bool {
+        match self {
+            Self::Chunk | Self::BlockStart | Self::BlockGet | Self::Transfer | Self::Light => true,
+            Self::BlockStatus
+            | Self::UpdateStart
+            | Self::UpdateApply
+            | Self::UpdateStatus
+            | Self::UpdateOther
+            | Self::Confirm
+            | Self::ConfirmAck
+            | Self::Report
+            | Self::Health
+            | Self::AppReport
+            | Self::CoapBlock
+            | Self::CoapOther
+            | Self::Other => false,
+        }
+    }
+}
+
 /// An end of an air message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -1,7 +1,9 @@
 //! The port behind which every rack stands. The engine drives a rack through [`Rack`] and knows no concrete one.
 //!
 //! The rack owns time: [`Rack::observe`] returns when something happened or when the deadline came; a virtual rack
-//! jumps there, a real one waits.
+//! jumps there, a real one waits. What every rack has to keep to is written down as tests in [`conformance`].
+
+pub mod conformance;
 
 use hil_model::{Action, Event, FaultId, Provision, RackManifest, Time};
 
@@ -81,6 +83,7 @@ pub trait Rack {
     /// The evidence could not be read.
     fn collect(&mut self) -> Result<Vec<Event>, RackError>;
 
-    /// Free everything that was claimed. Called once, also after errors.
+    /// Free everything that was claimed. Called after errors too, and more than once: what is free stays free, and
+    /// [`Rack::prepare`] may follow.
     fn release(&mut self);
 }

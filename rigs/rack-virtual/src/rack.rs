@@ -1,11 +1,11 @@
 //! The rack port over the simulated building.
 
+use crate::air_level::{self, Building};
 use crate::gateways::GatewayHost;
 use crate::hardware::{Shared, VirtualBoard};
 use crate::interposer::Interposer;
 use crate::kernel::Wheel;
 use crate::life::{KnownProgram, NodeHost};
-use crate::link_air::LinkAir;
 use crate::meshos::MeshosHost;
 use crate::place;
 use crate::probe::Probe;
@@ -16,8 +16,8 @@ use crate::words;
 use crate::world::{Due, World};
 use hil_model::fact::{Fact, Moment};
 use hil_model::{
-    About, Action, AirLevel, BankArea, Capability, Digest, FaultId, Fleet, NodeId, NodeSpec, ProbeWrite, Profile,
-    Protocol, Provision, RackKind, RackManifest, Span, SuppliedImage, Time, Witness,
+    About, Action, BankArea, Capability, Digest, FaultId, Fleet, NodeId, NodeSpec, ProbeWrite, Profile, Protocol,
+    Provision, RackKind, RackManifest, Span, SuppliedImage, Time, Witness,
 };
 use hil_rack::{Observation, Rack, RackError};
 use mk_boot::geometry::{self, Geometry, Memory, Slot};
@@ -82,6 +82,15 @@ impl VirtualRack {
         })
     }
 
+    /// Changes the air of a rack that has just been prepared: nothing is under way yet that could get lost.
+    #[cfg(test)]
+    pub(crate) fn change_air(&mut self, make: impl FnOnce(Box<dyn air_level::Air>) -> Box<dyn air_level::Air>) {
+        if let Some(mut world) = self.world.take() {
+            world.air = make(world.air);
+            self.world = Some(world);
+        }
+    }
+
     fn world(&mut self, action: &str) -> Result<&mut World, RackError> {
         self.world.as_mut().ok_or_else(|| refused(action, "the rack was not prepared"))
     }
@@ -111,6 +120,9 @@ impl Rack for VirtualRack {
     fn apply(&mut self, action: &Action, fault: Option<FaultId>) -> Result<(), RackError> {
         let running = self.running.clone();
         let words = action.describe();
+        if let Some(lacking) = action.needs().into_iter().find(|c| !self.manifest.capabilities.contains(c)) {
+            return Err(refused(&words, format!("the rack lacks {lacking}")));
+        }
         let world = self.world(&words)?;
         let place = |id: &NodeId| {
             let here = id.0 > 0 && id.index() < world.nodes.len();
@@ -217,9 +229,6 @@ impl World {
 type Templates = BTreeMap<u16, VirtualBoard>;
 
 fn build(provision: &Provision, remember: bool) -> Result<World, RackError> {
-    if provision.level != AirLevel::Link {
-        return Err(refused("prepare the rack", "this rack simulates the air at link level only"));
-    }
     let name = &provision.profile.board;
     let table = geometry::by_name(name)
         .ok_or_else(|| refused("prepare the rack", format!("there is no board table `{name}`")))?;
@@ -234,7 +243,14 @@ fn build(provision: &Provision, remember: bool) -> Result<World, RackError> {
         let board = board(provision, table, &shared, spec, &mut templates)?;
         nodes.push(NodeHost::new(*spec, board, budget, provision.report_interval, Rc::clone(&programs)));
     }
-    let gateways = provision.fleet.gateways().into_iter().map(|id| gateway(provision, id, nodes.len())).collect();
+    let gateways: Vec<GatewayHost> = provision.fleet.gateways().into_iter().map(|id| gateway(provision, id)).collect();
+    let building = Building {
+        seed: provision.seed,
+        gateways: gateways.iter().map(|g| (g.id, g.throttle())).collect(),
+        budgets: nodes.iter().map(|n| n.budget).collect(),
+        segment_interval: provision.profile.segment_interval,
+    };
+    let air = air_level::air(provision.level, building).map_err(|why| refused("prepare the rack", why))?;
     let mut world = World {
         now: Time::ZERO,
         wheel: Wheel::default(),
@@ -247,7 +263,8 @@ fn build(provision: &Provision, remember: bool) -> Result<World, RackError> {
         shared,
         composition: provision.composition,
         grace: provision.grace,
-        segment_interval: provision.profile.segment_interval,
+        air,
+        air_timer: Time::NEVER,
         flights: Slab::default(),
         spare: Vec::new(),
         scenes: Scenes::new(provision.traffic, Stream::new(provision.seed, Purpose::Scene, 0)),
@@ -328,7 +345,7 @@ fn load_image(board: &mut VirtualBoard, table: &Geometry, image: &[u8]) -> Resul
     board.external.load(table.slot(Slot::Zero).start, image).map_err(|e| e.to_string())
 }
 
-fn gateway(provision: &Provision, id: hil_model::GatewayId, nodes: usize) -> GatewayHost {
+fn gateway(provision: &Provision, id: hil_model::GatewayId) -> GatewayHost {
     let directory = provision
         .fleet
         .nodes
@@ -349,6 +366,5 @@ fn gateway(provision: &Provision, id: hil_model::GatewayId, nodes: usize) -> Gat
         block_size_log: profile.block_size_log,
         ..GatewaySettings::new(Addr(id.unicast()), MESHOS, directory)
     };
-    let air = LinkAir::new(provision.seed, id.0, nodes, settings.throttle_permille);
-    GatewayHost::new(id, settings, air)
+    GatewayHost::new(id, settings)
 }

@@ -100,26 +100,12 @@ impl Lowering<'_> {
 
     /// Something is done.
     pub fn act(&mut self, when: When, action: Action) {
-        let needs = match &action {
-            Action::Power(_, hil_model::Power::CutAtOperation { .. }) => Some(Capability::PowerCutAtOperation),
-            Action::Power(..) => Some(Capability::PowerSwitch),
-            Action::ProbeWrite(..) => Some(Capability::ProbeWrite),
-            Action::ProbeRead(_) => Some(Capability::ProbeRead),
-            Action::RestartGateway(..) => Some(Capability::GatewayRestart),
-            Action::RestartMeshos(_) => Some(Capability::MeshosRestart),
-            Action::AddAirRule(_) | Action::RemoveAirRule(_) => Some(Capability::AirInterpose),
-            Action::StartCampaign { .. } | Action::Operator(_) => None,
-        };
-        self.out.needs.extend(needs);
+        self.out.needs.extend(action.needs());
         self.out.actions.push(TimedAction { when, action, fault: Some(self.id) });
     }
 
     /// An interposer rule, in place from `when` on.
     pub fn rule(&mut self, when: When, kind: MessageKind, aim: Aim, effect: AirEffect, limit: Option<u32>) {
-        // Only what is sent to many at once can be different for one of them; what is addressed to one is his alone.
-        if !aim.to.is_empty() && is_multicast(kind) {
-            self.need(Capability::AirPerReceiver);
-        }
         let receivers = if aim.to.is_empty() { Receivers::All } else { Receivers::Only(aim.to) };
         let matches = AirMatch { kind, from: aim.from, block: aim.block, chunks: aim.chunks, receivers };
         let id = RuleId(*self.next_rule);
@@ -220,31 +206,6 @@ fn difference(old: &[u8], new: &[u8]) -> Result<(u32, Vec<u8>), Trouble> {
 pub fn blocks(size: u32, profile: &Profile) -> u32 {
     // A block is at most 4 GiB by its own field's width; a larger exponent means one block.
     size.div_ceil(1_u32.checked_shl(profile.block_size_log.into()).unwrap_or(u32::MAX))
-}
-
-/// Whether messages of this kind go to many receivers at once.
-#[must_use]
-pub const fn is_multicast(kind: MessageKind) -> bool {
-    match kind {
-        MessageKind::Chunk
-        | MessageKind::BlockStart
-        | MessageKind::BlockGet
-        | MessageKind::Transfer
-        | MessageKind::Light => true,
-        MessageKind::BlockStatus
-        | MessageKind::UpdateStart
-        | MessageKind::UpdateApply
-        | MessageKind::UpdateStatus
-        | MessageKind::UpdateOther
-        | MessageKind::Confirm
-        | MessageKind::ConfirmAck
-        | MessageKind::Report
-        | MessageKind::Health
-        | MessageKind::AppReport
-        | MessageKind::CoapBlock
-        | MessageKind::CoapOther
-        | MessageKind::Other => false,
-    }
 }
 
 /// What can happen in a run at all, so that nothing waits for what cannot.
