@@ -60,8 +60,6 @@ pub(crate) struct Machine {
     pub flash: Option<FlashShape>,
     /// QEMU path of the interrupt controller, where the bench adds watchdog and radio.
     pub interrupts: Option<&'static str>,
-    /// UARTs: the first is the console.
-    pub uarts: usize,
 }
 
 /// The RAM cells of the node, agreed with its firmware.
@@ -92,7 +90,6 @@ impl MachineKind {
                 cells: NODE_CELLS,
                 flash: Some(FlashShape { size: 0x20_0000, unit: 0x400, page: 0x1000 }),
                 interrupts: Some("/machine/nrf51/armv6m"),
-                uarts: 1,
             },
             Self::TrustZone => Machine {
                 arguments: &["-M", "mps2-an505"],
@@ -108,7 +105,6 @@ impl MachineKind {
                 cells: Cells { scratch: 0x3803_FFF0, unique_id: 0x3803_FFF4, reset_reason: 0x3803_FFFC },
                 flash: None,
                 interrupts: None,
-                uarts: 1,
             },
         }
     }

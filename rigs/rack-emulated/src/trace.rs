@@ -15,7 +15,11 @@ use std::{
     io::Read,
     os::fd::OwnedFd,
     process::ChildStderr,
-    sync::{Arc, Mutex, PoisonError, mpsc::Sender},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::Sender,
+    },
 };
 
 /// Lines of other output kept: what QEMU says when it dies.
@@ -29,6 +33,10 @@ const WATCHDOG: (u32, u32) = (0x4001_0000, 0x1000);
 const UART_TXD: u32 = 0x4000_251C;
 const UART_BAUD: u32 = 0x4000_2524;
 
+/// An unused register that the bench itself stores a number to before it resets a machine: what comes before it in the trace
+/// happened before the reset.
+pub(crate) const FENCE: u32 = 0x4000_1F80;
+
 /// What the owner of the node has to know.
 #[derive(Debug)]
 pub(crate) enum Store {
@@ -38,10 +46,12 @@ pub(crate) enum Store {
     Watchdog(u32, u32),
     /// The baud rate register.
     Baud(u32),
-    /// Octets the UART has been given while a cut was armed, counted from the start of this QEMU process.
-    Sent(u64),
-    /// The power went. The UART had been given that many octets.
-    Cut(FiredCut, u64),
+    /// The fence of that number.
+    Fence(u32),
+    /// The UART has been given octets while a power cut is armed.
+    Sent,
+    /// The power went.
+    Cut(FiredCut),
     /// QEMU has ended; its last words.
     Ended(Vec<String>),
     /// The flash file cannot be written.
@@ -78,6 +88,8 @@ pub(crate) struct Sink {
     pub stores: Sender<(u64, Store)>,
     /// Wakes the owner.
     pub waker: Waker,
+    /// Octets that the UART of this QEMU process has been given, up to the power cut if there was one.
+    pub sent: Arc<AtomicU64>,
 }
 
 /// Reads until QEMU ends.
@@ -124,9 +136,10 @@ impl Reader<'_> {
                 line.clear();
             }
         }
+        self.sink.sent.store(self.sent, Ordering::Release);
         if let Some(flash) = &mut flash {
             if flash.armed() && self.sent > before {
-                self.tell(Store::Sent(self.sent));
+                self.tell(Store::Sent);
             }
             if let Err(error) = flash.save() {
                 self.tell(Store::FileFailed(error));
@@ -155,8 +168,14 @@ impl Reader<'_> {
                     self.dark = true;
                     // An error means that it is gone already.
                     let _ = pidfd_send_signal(&self.sink.process, Signal::KILL);
-                    self.tell(Store::Cut(fired, self.sent));
+                    self.tell(Store::Cut(fired));
                 }
+            }
+            flash if address == FENCE => {
+                if let Some(flash) = flash {
+                    flash.machine_reset();
+                }
+                self.tell(Store::Fence(value));
             }
             _ if address == UART_TXD => self.sent += 1,
             _ if address == UART_BAUD => self.tell(Store::Baud(value)),
