@@ -7,7 +7,7 @@
 use crate::boot_count::{BootCount, BootCountError};
 use embedded_storage::nor_flash::ReadNorFlash;
 use mk_boot::{
-    Area, BootReport, FlashFault, Hardware, ResetCause, Run,
+    Area, BootReport, FlashFault, Hardware, PublicKey, ResetCause, Run,
     geometry::Region,
     journal::{Journal, Phase},
     update,
@@ -37,6 +37,17 @@ pub enum HandoverError {
     /// The starts could not be counted.
     #[error(transparent)]
     BootCount(#[from] BootCountError),
+}
+
+/// The public key at the start of `page`: 65 octets, SEC1, uncompressed. `None` when the page was never written.
+pub fn key<F: ReadNorFlash>(flash: &mut F, page: Region) -> Option<PublicKey> {
+    /// Octets of a key, rounded up to whole words: some flash is read in words.
+    const READ: usize = 68;
+    let mut octets = [0; READ];
+    flash.read(page.start, &mut octets).ok()?;
+    let key = *octets.first_chunk::<65>()?;
+    // Whether it is a point of the curve, the verification finds out.
+    key.iter().any(|octet| *octet != 0xFF).then_some(PublicKey(key))
 }
 
 /// The identity in `page`.

@@ -10,10 +10,12 @@
 #[cfg(test)]
 extern crate std;
 
+mod app;
 pub mod boot_count;
 pub mod handover;
 pub mod trace;
 
+pub use app::{App, AppError};
 pub use boot_count::BootCount;
 pub use handover::{HandoverError, Provisioned, identity, provisioned};
 pub use trace::Tracer;

@@ -27,6 +27,12 @@ impl Tracer {
         Self { sequence: 0 }
     }
 
+    /// A program that has said `sequence` records.
+    #[must_use]
+    pub const fn from_sequence(sequence: u8) -> Self {
+        Self { sequence }
+    }
+
     /// The next record.
     pub fn frame(&mut self, now: Instant, event: TraceEvent) -> Frame {
         let uptime_ms = u32::try_from(now.as_ticks() / 1_000).unwrap_or(u32::MAX);
