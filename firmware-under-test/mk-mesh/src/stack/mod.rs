@@ -54,6 +54,9 @@ pub struct MeshSettings {
     pub beacons: bool,
     /// Sequence numbers reserved at a time: a record is kept for every half of them.
     pub sequence_block: u32,
+    /// Least time between two segments, where it is less than the 10 ms that the SAR Transmitter state can say: for a
+    /// bearer that has no air to share. `None`: as the state says.
+    pub segment_interval: Option<Duration>,
 }
 
 impl MeshSettings {
@@ -69,6 +72,7 @@ impl MeshSettings {
             long_mic: false,
             beacons: true,
             sequence_block: 2_048,
+            segment_interval: None,
         }
     }
 }
@@ -120,6 +124,7 @@ pub struct Stack<D, const IN: usize, const OUT: usize, const PEERS: usize> {
     application: ApplicationKey,
     devices: D,
     states: States,
+    segment_interval: Option<Duration>,
     mic: Mic,
     iv: IvState,
     sequence: Sequence,
@@ -155,6 +160,7 @@ impl<D: DeviceKeys, const IN: usize, const OUT: usize, const PEERS: usize> Stack
             application: ApplicationKey::new(&settings.app_key),
             devices,
             states: settings.states,
+            segment_interval: settings.segment_interval,
             mic: if settings.long_mic { Mic::Long } else { Mic::Short },
             iv: IvState::provisioned(now, settings.iv_index),
             sequence: Sequence::resume(0, settings.sequence_block),

@@ -309,11 +309,16 @@ impl<D: DeviceKeys, const IN: usize, const OUT: usize, const PEERS: usize> Stack
                 Turn::Long(at) => self.send_long(now, at),
             };
             if pdu.is_some() {
-                self.queue.clear_at = now + self.states.sar_transmitter.segment_interval();
+                self.queue.clear_at = now + self.segment_interval();
                 return pdu;
             }
         }
         None
+    }
+
+    /// Least time between two PDUs of messages.
+    fn segment_interval(&self) -> Duration {
+        self.segment_interval.unwrap_or(self.states.sar_transmitter.segment_interval())
     }
 
     fn send_short(&mut self, now: Instant, at: usize) -> Option<Pdu> {
@@ -372,6 +377,7 @@ impl<D: DeviceKeys, const IN: usize, const OUT: usize, const PEERS: usize> Stack
         let begun = self.long.get(at)?.message.as_ref()?.flight.is_some();
         let first = if begun { None } else { Some(self.begin_flight(at)?) };
         let states = self.states;
+        let interval = self.segment_interval();
         let slot = self.long.get_mut(at)?;
         let message = slot.message.as_mut()?;
         let flight = message.flight.as_mut()?;
@@ -384,7 +390,6 @@ impl<D: DeviceKeys, const IN: usize, const OUT: usize, const PEERS: usize> Stack
             }
             return None;
         };
-        let interval = states.sar_transmitter.segment_interval();
         let spacing = match pacing {
             Pacing::Control => interval,
             Pacing::Data { spacing } => spacing.max(interval),

@@ -531,7 +531,7 @@ mod tests {
     #[rstest]
     #[case("grace", r#"{"policy":{"grace":5},"nodes":[],"package":{}}"#)]
     #[case("years", r#"{"policy":{"grace_ms":99999999999999},"nodes":[],"package":{}}"#)]
-    #[case("version", r#"{"policy":{},"nodes":[],"package":{"version":"1","config_version":1}}"#)]
+    #[case("major.minor", r#"{"policy":{},"nodes":[],"package":{"version":"1","config_version":1}}"#)]
     fn a_mistake_is_named(#[case] want: &str, #[case] json: &str) {
         let error = serde_json::from_str::<CampaignRequest>(json).unwrap_err().to_string();
         assert!(error.to_lowercase().contains(want), "{error}");

@@ -347,13 +347,13 @@ fn without_image(record: GatewayRecord) -> GatewayRecord {
 
 /// The opcode of an access message as a number.
 fn opcode(access: &[u8]) -> u32 {
-    let octets = match access {
-        [] => &[],
-        [first, ..] if first & 0x80 == 0 => access.get(..1).unwrap_or_default(),
-        [first, ..] if first & 0x40 == 0 => access.get(..2).unwrap_or_default(),
-        [_, ..] => access.get(..3).unwrap_or_default(),
+    let length = match access.first() {
+        None => 0,
+        Some(first) if first & 0x80 == 0 => 1,
+        Some(first) if first & 0x40 == 0 => 2,
+        Some(_) => 3,
     };
-    octets.iter().fold(0, |opcode, octet| opcode << 8 | u32::from(*octet))
+    access.iter().take(length).fold(0, |opcode, octet| opcode << 8 | u32::from(*octet))
 }
 
 #[cfg(test)]

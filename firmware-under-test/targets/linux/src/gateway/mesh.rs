@@ -12,7 +12,7 @@ use mk_mesh::{
 };
 use mk_mesh::{SendError, Stack, network};
 use mk_wire::access::MAX_ACCESS;
-use mk_wire::time::Instant;
+use mk_wire::time::{Duration, Instant};
 use mk_wire::{AccessMessage, Addr};
 use std::collections::BTreeMap;
 
@@ -75,6 +75,7 @@ impl Mesh {
         if let Some(ttl) = file.tuning.default_ttl {
             settings.states.default_ttl = ttl;
         }
+        settings.segment_interval = file.tuning.segment_interval_ms.map(|ms| Duration::from_millis(u64::from(ms)));
         let keys = of.device_keys.iter().map(|(address, key): (&Addr, &Key)| (*address, DeviceKey::new(key)));
         let devices = Devices(keys.collect());
         let mut stack = Box::new(Stack::start(now, &settings, devices, &mut log)?);

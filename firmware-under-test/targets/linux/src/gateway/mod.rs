@@ -52,7 +52,7 @@ pub struct Settings {
     /// Its speed in baud.
     pub baud: u32,
     /// Folder for what has to survive; made if need be.
-    pub state: PathBuf,
+    pub data: PathBuf,
     /// Where to listen; port 0 for any that is free.
     pub listen: SocketAddr,
     /// End when standard input ends.
@@ -72,7 +72,7 @@ impl Settings {
             ("network", Takes::Value),
             ("radio", Takes::Value),
             ("baud", Takes::Value),
-            ("state", Takes::Value),
+            ("data", Takes::Value),
             ("listen", Takes::Value),
             ("die-with-parent", Takes::Nothing),
         ];
@@ -81,7 +81,7 @@ impl Settings {
             network: args.required("network")?.into(),
             radio: args.required("radio")?.into(),
             baud: args.parsed("baud", 115_200)?,
-            state: args.required("state")?.into(),
+            data: args.required("data")?.into(),
             listen: args.parsed("listen", ANY_PORT)?,
             die_with_parent: args.has("die-with-parent"),
         })
@@ -205,12 +205,12 @@ impl Running {
 pub async fn start(settings: Settings) -> Result<Running, GatewayError> {
     let network = Network::read(&settings.network)?;
     let clock = Clock::start();
-    let hold = Hold::take(&settings.state)?;
-    let life = begin_life(&settings.state, clock.unix_us() / 1_000)?;
-    let (journal, records) = Journal::open(&settings.state, hold)?;
+    let hold = Hold::take(&settings.data)?;
+    let life = begin_life(&settings.data, clock.unix_us() / 1_000)?;
+    let (journal, records) = Journal::open(&settings.data, hold)?;
     let now = clock.now();
     let gateway = Gateway::restore(now, network.settings(), records.iter());
-    let mesh = Mesh::start(now, &network, MeshLog::open(&settings.state)?)?;
+    let mesh = Mesh::start(now, &network, MeshLog::open(&settings.data)?)?;
     let listener = TcpListener::bind(settings.listen).await;
     let bound = |error| GatewayError::Listen { address: settings.listen, error };
     let listener = listener.map_err(bound)?;
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_command_line_is_read() {
-        let words = ["--network", "n.yaml", "--radio", "/dev/ttyACM0", "--state", "s", "--die-with-parent"];
+        let words = ["--network", "n.yaml", "--radio", "/dev/ttyACM0", "--data", "s", "--die-with-parent"];
         let settings = Settings::from_args(words.map(OsString::from)).unwrap();
         assert_eq!(settings.listen, ANY_PORT);
         assert_eq!((settings.baud, settings.die_with_parent), (115_200, true));

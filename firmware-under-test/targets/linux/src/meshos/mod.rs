@@ -47,7 +47,7 @@ pub struct Settings {
     /// The gateways.
     pub gateways: Vec<GatewayAt>,
     /// Folder for what has to survive; made if need be.
-    pub state: PathBuf,
+    pub data: PathBuf,
     /// Where to listen; port 0 for any that is free.
     pub listen: SocketAddr,
     /// End when standard input ends.
@@ -67,7 +67,7 @@ impl std::fmt::Debug for MeshosParts {
 }
 
 impl Settings {
-    /// Reads a command line, without the program's name: `--gateway ADDRESS=URL` for each gateway, `--state DIR`,
+    /// Reads a command line, without the program's name: `--gateway ADDRESS=URL` for each gateway, `--data DIR`,
     /// `--listen ADDRESS:PORT`, `--die-with-parent`.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Settings {
     pub fn from_args(words: impl IntoIterator<Item = OsString>) -> Result<Self, ArgsError> {
         let options = [
             ("gateway", Takes::Values),
-            ("state", Takes::Value),
+            ("data", Takes::Value),
             ("listen", Takes::Value),
             ("die-with-parent", Takes::Nothing),
         ];
@@ -98,7 +98,7 @@ impl Settings {
         }
         Ok(Self {
             gateways,
-            state: args.required("state")?.into(),
+            data: args.required("data")?.into(),
             listen: args.parsed("listen", ANY_PORT)?,
             die_with_parent: args.has("die-with-parent"),
             parts: MeshosParts::default(),
@@ -227,13 +227,13 @@ fn read_places(folder: &Path) -> BTreeMap<Addr, EventId> {
 /// Folder or port cannot be used. A gateway that is not there is no error: it is waited for.
 pub async fn start(settings: Settings) -> Result<Running, MeshosError> {
     let clock = Clock::start();
-    let hold = Hold::take(&settings.state)?;
+    let hold = Hold::take(&settings.data)?;
     let began_unix_ms = clock.unix_us() / 1_000;
-    let life = begin_life(&settings.state, began_unix_ms)?;
+    let life = begin_life(&settings.data, began_unix_ms)?;
     let feed = Arc::new(Feed::new(clock, life));
-    let read = read_places(&settings.state);
+    let read = read_places(&settings.data);
     let parts = settings.parts.0;
-    let current = take_up(&settings.state, parts, &clock, &feed)?;
+    let current = take_up(&settings.data, parts, &clock, &feed)?;
     let listener = TcpListener::bind(settings.listen).await;
     let bound = |error| MeshosError::Listen { address: settings.listen, error };
     let listener = listener.map_err(bound)?;
@@ -247,7 +247,7 @@ pub async fn start(settings: Settings) -> Result<Running, MeshosError> {
         let sender = format!("meshos-{}-{life}", began_unix_ms);
         links.push(Link::open(at, sender, last, inputs.clone(), when_ending.clone(), began_unix_ms)?);
     }
-    let folder = settings.state;
+    let folder = settings.data;
     let machine = Machine { folder, clock, feed: Arc::clone(&feed), links, current, parts, read, read_noted: None };
     let (on_end, machine_ended) = oneshot::channel();
     let machine = std::thread::Builder::new().name("meshos".to_owned()).spawn(move || {
@@ -290,7 +290,7 @@ mod tests {
 
     fn settings(gateways: &[&str]) -> Result<Settings, ArgsError> {
         let gateways = gateways.iter().flat_map(|gateway| ["--gateway", *gateway]);
-        Settings::from_args(["--state", "s"].into_iter().chain(gateways).map(OsString::from))
+        Settings::from_args(["--data", "s"].into_iter().chain(gateways).map(OsString::from))
     }
 
     #[test]
