@@ -1,7 +1,7 @@
 //! Everything that makes a part a node: bootloader, release key, identity, image, configuration. Planned as octets at
 //! addresses, written in one session of the probe, read back.
 //!
-//! Journal, sequence store and the slot that may be staged into begin erased. A part whose debug port locks itself gets the
+//! Journal, boot count, sequence store and the slot that may be staged into begin erased. A part whose debug port locks itself gets the
 //! word that keeps it open in the same session, before its first reset. Nothing is erased beyond what the plan names.
 
 use std::path::{Path, PathBuf};
@@ -206,6 +206,7 @@ impl ProvisionPlan {
         plan.sparse(table.config, region, table.page_size);
         plan.erase.push((table.journal.start, table.journal.length));
         plan.erase.push((table.sequence.start, table.sequence.length));
+        plan.erase.push((table.boot_count.start, table.boot_count.length));
         Ok(plan)
     }
 

@@ -102,6 +102,9 @@ fn profile(raw: &RawProfile, kind: RackKind, wrong: &mut Wrong) -> Profile {
     if profile.copies == 0 {
         complain("copies", "the original is one copy".to_owned());
     }
+    if profile.copies == 0 {
+        complain("copies", "a PDU that is sent is on the air once at least".to_owned());
+    }
     if profile.grace == Span::ZERO {
         complain("grace", "a trial needs time to be confirmed".to_owned());
     }

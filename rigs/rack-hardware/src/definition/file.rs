@@ -57,6 +57,10 @@ pub struct RawProfile {
     pub block_size_log: Option<u8>,
     /// Octets of data in a chunk.
     pub chunk_size: Option<u16>,
+    /// Copies of a PDU on the air.
+    pub copies: Option<u16>,
+    /// How long to go on watching after things are quiet.
+    pub settle: Option<Span>,
     /// Estimated copies of an originated PDU on the air.
     pub copies: Option<u16>,
     /// How long to go on watching after things are quiet.
