@@ -264,21 +264,25 @@ pub const fn check(check: ImageCheck) -> &'static str {
     }
 }
 
-/// A list of nodes, short: `n01..n24`, `n03, n07`.
+/// `n03`, `n01, n02` or `n01..n24`; long lists are given as runs.
 #[must_use]
 pub fn nodes(ids: &[NodeId]) -> String {
-    let mut parts: Vec<(NodeId, NodeId)> = Vec::new();
+    let mut runs: Vec<(NodeId, NodeId)> = Vec::new();
     for &id in ids {
-        match parts.last_mut() {
+        match runs.last_mut() {
             Some((_, last)) if last.0.checked_add(1) == Some(id.0) => *last = id,
-            Some(_) | None => parts.push((id, id)),
+            Some(_) | None => runs.push((id, id)),
         }
     }
-    let parts: Vec<String> = parts
+    let parts: Vec<String> = runs
         .into_iter()
-        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}..{last}") })
+        .map(|(first, last)| match last.0 - first.0 {
+            0 => first.to_string(),
+            1 => format!("{first}, {last}"),
+            _ => format!("{first}..{last}"),
+        })
         .collect();
-    parts.join(", ")
+    if parts.is_empty() { "no node".to_owned() } else { parts.join(", ") }
 }
 
 const fn boot(verdict: BootVerdict) -> &'static str {
@@ -323,7 +327,9 @@ const fn health(fault: HealthFault) -> &'static str {
     }
 }
 
-const fn interposed(did: Interposition) -> &'static str {
+/// What the interposer did, after the message.
+#[must_use]
+pub const fn interposed(did: Interposition) -> &'static str {
     match did {
         Interposition::Dropped => "dropped",
         Interposition::Altered => "altered",
@@ -440,9 +446,11 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_joined() {
-        let ids = [NodeId(1), NodeId(2), NodeId(3), NodeId(7)];
-        assert_eq!(nodes(&ids), "n01..n03, n07");
-        assert_eq!(nodes(&[]), "");
+    fn lists_of_nodes_are_short() {
+        let ids = |numbers: &[u16]| numbers.iter().copied().map(NodeId).collect::<Vec<_>>();
+        assert_eq!(nodes(&ids(&[3])), "n03");
+        assert_eq!(nodes(&ids(&[3, 4, 9])), "n03, n04, n09");
+        assert_eq!(nodes(&ids(&[1, 2, 3, 4, 9])), "n01..n04, n09");
+        assert_eq!(nodes(&[]), "no node");
     }
 }

@@ -19,6 +19,7 @@ pub mod proof;
 pub mod scalars;
 pub mod scenario;
 pub mod source;
+mod table;
 #[cfg(test)]
 mod testing;
 pub mod words;

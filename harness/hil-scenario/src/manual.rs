@@ -1,10 +1,28 @@
 //! The manual and the JSON Schema, from the same types and texts that the reader uses.
 
-use crate::expectations::{self, ManualEntry};
-use crate::faults;
 use crate::scenario::Written;
+use crate::{expectations, faults};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+
+/// What the file of a fault or an expectation gives to the manual.
+pub trait Documented {
+    /// What it does or demands, and the proof or evidence it rests on; one paragraph.
+    const MANUAL: &'static str;
+    /// An entry of a scenario's list that uses it.
+    const EXAMPLE: &'static str;
+}
+
+/// A row of the manual.
+#[derive(Debug, Clone, Copy)]
+pub struct ManualEntry {
+    /// Key in the scenario file.
+    pub name: &'static str,
+    /// What it is.
+    pub manual: &'static str,
+    /// A worked example, YAML.
+    pub example: &'static str,
+}
 
 /// The manual of faults and expectations, Markdown.
 #[must_use]

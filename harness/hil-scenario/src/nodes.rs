@@ -187,7 +187,7 @@ mod tests {
         let touched = BTreeSet::from([NodeId(3)]);
         let set: NodeSet = serde_yaml::from_str(yaml).map_err(|e| e.to_string())?;
         let world = World { fleet: &fleet, targets: &targets, touched: &touched };
-        set.resolve(&world).map(|nodes| crate::words::nodes(&nodes))
+        set.resolve(&world).map(|nodes| hil_model::words::nodes(&nodes))
     }
 
     #[rstest]

@@ -64,7 +64,7 @@ impl Clause {
         let names: Vec<String> = kinds.iter().map(|kind| crate::words::kind(*kind)).collect();
         // A fault that silences a node names a dozen kinds; any of them will do, and none needs to be read out.
         let names = if names.len() > 3 { format!("one of {} kinds of", names.len()) } else { names.join(" or ") };
-        let what = format!("{names} message {}", crate::words::interposition(did));
+        let what = format!("{names} message {}", hil_model::words::interposed(did));
         Self::new(what, want, move |event| match &event.fact {
             Fact::Interposed { fault: by, did: done, kind, from, to, sent, delivered, changed, .. }
                 if *by == fault && *done == did && kinds.contains(kind) =>
@@ -184,7 +184,7 @@ impl Progress {
             Want::AtLeast(least) => format!("{}: {} of {least} seen", self.clause.what, self.hits),
             Want::Each(nodes) => {
                 let absent: Vec<NodeId> = nodes.iter().copied().filter(|node| !self.seen.contains(node)).collect();
-                format!("{}: not seen for {}", self.clause.what, crate::words::nodes(&absent))
+                format!("{}: not seen for {}", self.clause.what, hil_model::words::nodes(&absent))
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use clap::Args;
-use hil_scenario::expectations::{self, ManualEntry};
-use hil_scenario::{diagnostic, faults, manual};
+use hil_scenario::manual::ManualEntry;
+use hil_scenario::{diagnostic, expectations, faults, manual};
 
 use crate::exit::CommandError;
 

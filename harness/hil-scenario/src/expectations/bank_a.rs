@@ -1,13 +1,11 @@
 //! `bank-a`: what the running bank holds at the end, and whether anything ever touched it.
 
-use super::per_node::{NodeRule, Opinion, PerNode};
+use super::Documented;
+use super::per_node::Opinion;
+use super::probed::Probed;
 use super::witness::Trail;
-use super::{Documented, Expectation, check_nodes, nodes_of};
-use crate::diagnostic::Trouble;
-use crate::monitor::Monitor;
-use crate::nodes::{NodeSet, World};
+use crate::nodes::NodeSet;
 use crate::plan::Plan;
-use hil_model::{Capability, CapabilitySet, Event};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -40,48 +38,28 @@ impl Documented for BankA {
     const EXAMPLE: &'static str = "bank-a: { nodes: n03, is: never-written }";
 }
 
-impl Expectation for BankA {
-    fn check(&self, world: &World<'_>) -> Vec<Trouble> {
-        check_nodes(&self.nodes, world)
+impl Probed for BankA {
+    fn nodes(&self) -> &NodeSet {
+        &self.nodes
     }
 
-    fn needs(&self) -> CapabilitySet {
-        CapabilitySet::from([Capability::ProbeRead])
-    }
-
-    fn monitor(&self, rule: &str, plan: &Plan) -> Box<dyn Monitor> {
-        Box::new(PerNode::new(rule, nodes_of(&self.nodes, plan), Rule { is: self.is }))
-    }
-}
-
-struct Rule {
-    is: Content,
-}
-
-impl NodeRule for Rule {
-    type State = Trail;
-
-    fn on_event(&self, state: &mut Trail, event: &Event) {
-        state.on_event(event);
-    }
-
-    fn close(&self, state: &Trail, plan: &Plan) -> Opinion {
+    fn judge(&self, found: &Trail, plan: &Plan) -> Opinion {
         if self.is == Content::Candidate {
             return plan.labelled(Plan::CANDIDATE).map_or_else(
                 || Opinion::unproven("the plan knows no candidate"),
-                |image| state.ends_on(image, plan),
+                |image| found.ends_on(image, plan),
             );
         }
-        let (Some(first), Some(last)) = (state.provisioned, state.last) else {
+        let (Some(first), Some(last)) = (found.provisioned, found.last) else {
             return Opinion::unproven("no probe snapshot at the start or at the end");
         };
         if first.a.digest != last.a.digest {
             let text = format!("bank A is {} at the end and was {}", last.a.digest.short(), first.a.digest.short());
             return Opinion::broken(text, [last.seq, first.seq]);
         }
-        match (self.is, state.first_use[0]) {
+        match (self.is, found.first_use[0]) {
             (Content::NeverWritten, Some(seq)) => {
-                let used = state.flash[0];
+                let used = found.flash[0];
                 let text = format!("{} words written and {} pages erased in bank A", used.words, used.erases);
                 Opinion::broken(text, [seq])
             }

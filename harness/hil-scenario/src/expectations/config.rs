@@ -1,13 +1,11 @@
 //! `config`: which schema version the configuration has at the end, and that the user's settings are still there.
 
-use super::per_node::{NodeRule, Opinion, PerNode};
+use super::Documented;
+use super::per_node::Opinion;
+use super::probed::Probed;
 use super::witness::Trail;
-use super::{Documented, Expectation, check_nodes, nodes_of};
-use crate::diagnostic::Trouble;
-use crate::monitor::Monitor;
-use crate::nodes::{NodeSet, World};
+use crate::nodes::NodeSet;
 use crate::plan::Plan;
-use hil_model::{Capability, CapabilitySet, Event};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -27,33 +25,13 @@ impl Documented for Config {
     const EXAMPLE: &'static str = "config: { nodes: all, version: 2 }";
 }
 
-impl Expectation for Config {
-    fn check(&self, world: &World<'_>) -> Vec<Trouble> {
-        check_nodes(&self.nodes, world)
+impl Probed for Config {
+    fn nodes(&self) -> &NodeSet {
+        &self.nodes
     }
 
-    fn needs(&self) -> CapabilitySet {
-        CapabilitySet::from([Capability::ProbeRead])
-    }
-
-    fn monitor(&self, rule: &str, plan: &Plan) -> Box<dyn Monitor> {
-        Box::new(PerNode::new(rule, nodes_of(&self.nodes, plan), Rule { version: self.version }))
-    }
-}
-
-struct Rule {
-    version: u16,
-}
-
-impl NodeRule for Rule {
-    type State = Trail;
-
-    fn on_event(&self, state: &mut Trail, event: &Event) {
-        state.on_event(event);
-    }
-
-    fn close(&self, state: &Trail, _: &Plan) -> Opinion {
-        let (Some(first), Some(last)) = (state.provisioned, state.last) else {
+    fn judge(&self, found: &Trail, _: &Plan) -> Opinion {
+        let (Some(first), Some(last)) = (found.provisioned, found.last) else {
             return Opinion::unproven("no probe snapshot at the start or at the end");
         };
         match last.config.version {

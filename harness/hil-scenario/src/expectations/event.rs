@@ -170,6 +170,6 @@ impl Watch {
     fn absent(&self) -> String {
         let nodes = self.nodes.as_deref().unwrap_or_default();
         let absent: Vec<NodeId> = nodes.iter().copied().filter(|node| !self.seen.contains(node)).collect();
-        if absent.is_empty() { String::new() } else { format!(" for {}", crate::words::nodes(&absent)) }
+        if absent.is_empty() { String::new() } else { format!(" for {}", hil_model::words::nodes(&absent)) }
     }
 }

@@ -1,4 +1,4 @@
-//! Expectations: what a scenario says must come out. One file each, one line in `expectation_table!`.
+//! Expectations: what a scenario says must come out. One file each, one line in `kind_table!`.
 //!
 //! An expectation is written for the people who read the scenario and judged from the ledger alone. Claims about a node
 //! rest on a witness that does not depend on the node's word: bank octets read by probe, reset lines, the gateway.
@@ -7,22 +7,18 @@ use crate::diagnostic::Trouble;
 use crate::monitor::Monitor;
 use crate::nodes::{NodeSet, World};
 use crate::plan::Plan;
+use crate::table::kind_table;
 use hil_model::{CapabilitySet, NodeId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub mod per_node;
+mod probed;
 #[cfg(test)]
 mod tests;
 mod witness;
 
-/// What an expectation file gives to the manual.
-pub trait Documented {
-    /// What it demands and which evidence it rests on, one paragraph.
-    const MANUAL: &'static str;
-    /// An entry of a scenario's `expect` list that uses it.
-    const EXAMPLE: &'static str;
-}
+pub use crate::manual::Documented;
 
 /// One kind of expectation.
 pub trait Expectation: std::fmt::Debug + Send + Sync {
@@ -41,66 +37,27 @@ pub trait Expectation: std::fmt::Debug + Send + Sync {
     fn monitor(&self, rule: &str, plan: &Plan) -> Box<dyn Monitor>;
 }
 
-/// A row of the manual.
-#[derive(Debug, Clone, Copy)]
-pub struct ManualEntry {
-    /// Key in the scenario file.
-    pub name: &'static str,
-    /// What it is.
-    pub manual: &'static str,
-    /// A worked example, YAML.
-    pub example: &'static str,
-}
-
 /// Adding an expectation: one file in this folder, one line here.
-macro_rules! expectation_table {
-    ($($name:literal => $module:ident::$type:ident,)*) => {
-        $(mod $module; pub use $module::$type;)*
-
-        /// An expectation as written.
-        #[derive(Debug, Clone, Deserialize, JsonSchema)]
-        pub enum ExpectationSpec {
-            $(#[doc = concat!("See the manual of `", $name, "`.")] #[serde(rename = $name)] $type($type),)*
-        }
-
-        impl ExpectationSpec {
-            fn kind(&self) -> &dyn Expectation {
-                match self { $(Self::$type(inner) => inner,)* }
-            }
-
-            /// Its key in the scenario file.
-            #[must_use]
-            pub const fn name(&self) -> &'static str {
-                match self { $(Self::$type(_) => $name,)* }
-            }
-        }
-
-        /// The manual of all expectations, in the order of the table.
-        pub const MANUAL: &[ManualEntry] = &[$(ManualEntry {
-            name: $name,
-            manual: <$type as Documented>::MANUAL,
-            example: <$type as Documented>::EXAMPLE,
-        },)*];
-    };
-}
-
-expectation_table! {
-    "outcome" => outcome::Outcome,
-    "outcomes" => outcomes::Outcomes,
-    "campaign" => campaign::Campaign,
-    "stages" => stages::Stages,
-    "refused-at" => refused_at::RefusedAt,
-    "rolled-back" => rolled_back::RolledBack,
-    "resets" => resets::Resets,
-    "bank-a" => bank_a::BankA,
-    "staging" => staging::Staging,
-    "config" => config::Config,
-    "airtime" => airtime::Airtime,
-    "scene-latency" => scene_latency::SceneLatency,
-    "repaired" => repaired::Repaired,
-    "sent-in-windows" => sent_in_windows::SentInWindows,
-    "event" => event::Seen,
-    "no-event" => no_event::NotSeen,
+kind_table! {
+    /// An expectation as written.
+    enum ExpectationSpec: Expectation {
+        "outcome" => outcome::Outcome,
+        "outcomes" => outcomes::Outcomes,
+        "campaign" => campaign::Campaign,
+        "stages" => stages::Stages,
+        "refused-at" => refused_at::RefusedAt,
+        "rolled-back" => rolled_back::RolledBack,
+        "resets" => resets::Resets,
+        "bank-a" => bank_a::BankA,
+        "staging" => staging::Staging,
+        "config" => config::Config,
+        "airtime" => airtime::Airtime,
+        "scene-latency" => scene_latency::SceneLatency,
+        "repaired" => repaired::Repaired,
+        "sent-in-windows" => sent_in_windows::SentInWindows,
+        "event" => event::Seen,
+        "no-event" => no_event::NotSeen,
+    }
 }
 
 impl ExpectationSpec {

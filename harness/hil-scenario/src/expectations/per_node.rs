@@ -90,7 +90,7 @@ impl<R: NodeRule> Monitor for PerNode<R> {
         let concerned: Vec<&(NodeId, Opinion)> = opinions.iter().filter(|(_, o)| o.conclusion == worst).collect();
         let ids: Vec<NodeId> = concerned.iter().map(|(node, _)| *node).collect();
         let text = if worst == Conclusion::Holds {
-            format!("{}: {}", crate::words::nodes(&ids), self.inner.claim())
+            format!("{}: {}", hil_model::words::nodes(&ids), self.inner.claim())
         } else {
             let mut parts: Vec<String> =
                 concerned.iter().take(MOST_NAMED).map(|(node, o)| format!("{node}: {}", o.text)).collect();

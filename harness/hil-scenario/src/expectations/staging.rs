@@ -1,13 +1,12 @@
 //! `staging`: what became of the slots.
 
-use super::per_node::{NodeRule, Opinion, PerNode};
+use super::Documented;
+use super::per_node::Opinion;
+use super::probed::Probed;
 use super::witness::Trail;
-use super::{Documented, Expectation, check_nodes, nodes_of};
-use crate::diagnostic::Trouble;
-use crate::monitor::Monitor;
-use crate::nodes::{NodeSet, World};
+use crate::nodes::NodeSet;
 use crate::plan::Plan;
-use hil_model::{Capability, CapabilitySet, Event, ImageCheck};
+use hil_model::ImageCheck;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -40,42 +39,22 @@ impl Documented for Staging {
     const EXAMPLE: &'static str = "staging: { nodes: n03, is: not-valid }";
 }
 
-impl Expectation for Staging {
-    fn check(&self, world: &World<'_>) -> Vec<Trouble> {
-        check_nodes(&self.nodes, world)
+impl Probed for Staging {
+    fn nodes(&self) -> &NodeSet {
+        &self.nodes
     }
 
-    fn needs(&self) -> CapabilitySet {
-        CapabilitySet::from([Capability::ProbeRead])
-    }
-
-    fn monitor(&self, rule: &str, plan: &Plan) -> Box<dyn Monitor> {
-        Box::new(PerNode::new(rule, nodes_of(&self.nodes, plan), Rule { is: self.is }))
-    }
-}
-
-struct Rule {
-    is: Slots,
-}
-
-impl NodeRule for Rule {
-    type State = Trail;
-
-    fn on_event(&self, state: &mut Trail, event: &Event) {
-        state.on_event(event);
-    }
-
-    fn close(&self, state: &Trail, plan: &Plan) -> Opinion {
-        let Some(last) = state.last else {
+    fn judge(&self, found: &Trail, plan: &Plan) -> Opinion {
+        let Some(last) = found.last else {
             return Opinion::unproven("no probe snapshot at the end");
         };
         let candidate = plan.labelled(Plan::CANDIDATE).map(|image| image.version);
         let valid = |version| last.slots.iter().any(|s| s.check == ImageCheck::Valid && s.version == version);
         match self.is {
-            Slots::NeverWritten => match state.first_use[1].or(state.first_use[2]) {
+            Slots::NeverWritten => match found.first_use[1].or(found.first_use[2]) {
                 Some(seq) => {
-                    let words = state.flash[1].words + state.flash[2].words;
-                    let erases = state.flash[1].erases + state.flash[2].erases;
+                    let words = found.flash[1].words + found.flash[2].words;
+                    let erases = found.flash[1].erases + found.flash[2].erases;
                     Opinion::broken(format!("{words} words written and {erases} pages erased in the slots"), [seq])
                 }
                 None => Opinion::holds([last.seq]),

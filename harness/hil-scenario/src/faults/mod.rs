@@ -1,4 +1,4 @@
-//! Faults: what a scenario does to a fleet, from outside the firmware. One file each, one line in `fault_table!`.
+//! Faults: what a scenario does to a fleet, from outside the firmware. One file each, one line in `kind_table!`.
 //!
 //! A fault is lowered to timed actions and to another image or other metadata, and it states its proof: what must be in
 //! the ledger so that the stimulus really happened. No fault relies on a hook in the firmware; what a rack must be able
@@ -9,13 +9,13 @@ mod lowering;
 mod tests;
 
 use crate::diagnostic::Trouble;
-use crate::expectations::ManualEntry;
 use crate::forge::Recipe;
 use crate::nodes::NodeSet;
+use crate::table::kind_table;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use crate::expectations::Documented;
+pub use crate::manual::Documented;
 pub use lowering::{Aim, COAP_BLOCK, FROM_THE_START, Horizon, Lowered, Lowering, blocks};
 
 /// What a fault sees while it shapes the image: the fleet as it runs now.
@@ -51,57 +51,27 @@ pub trait Fault: std::fmt::Debug + Send + Sync {
 }
 
 /// Adding a fault: one file in this folder, one line here.
-macro_rules! fault_table {
-    ($($name:literal => $module:ident::$type:ident,)*) => {
-        $(mod $module; pub use $module::$type;)*
-
-        /// A fault as written.
-        #[derive(Debug, Clone, Deserialize, JsonSchema)]
-        pub enum FaultSpec {
-            $(#[doc = concat!("See the manual of `", $name, "`.")] #[serde(rename = $name)] $type($type),)*
-        }
-
-        impl FaultSpec {
-            /// The fault behind the name.
-            #[must_use]
-            pub fn kind(&self) -> &dyn Fault {
-                match self { $(Self::$type(inner) => inner,)* }
-            }
-
-            /// Its key in the scenario file.
-            #[must_use]
-            pub const fn name(&self) -> &'static str {
-                match self { $(Self::$type(_) => $name,)* }
-            }
-        }
-
-        /// The manual of all faults, in the order of the table.
-        pub const MANUAL: &[ManualEntry] = &[$(ManualEntry {
-            name: $name,
-            manual: <$type as Documented>::MANUAL,
-            example: <$type as Documented>::EXAMPLE,
-        },)*];
-    };
-}
-
-fault_table! {
-    "corrupt-block" => corrupt_block::CorruptBlock,
-    "bad-signature" => bad_signature::BadSignature,
-    "missing-migration" => missing_migration::MissingMigration,
-    "withhold-confirmation" => withhold_confirmation::WithholdConfirmation,
-    "tampered-image" => tampered_image::TamperedImage,
-    "tampered-metadata" => tampered_metadata::TamperedMetadata,
-    "wrong-board" => wrong_board::WrongBoard,
-    "downgrade" => downgrade::Downgrade,
-    "degraded-firmware" => degraded_firmware::DegradedFirmware,
-    "power-cut" => power_cut::PowerCut,
-    "power-loss" => power_loss::PowerLoss,
-    "silent-node" => silent_node::SilentNode,
-    "missing-reports" => missing_reports::MissingReports,
-    "message" => message::Message,
-    "stale-update-status" => stale_update_status::StaleUpdateStatus,
-    "gateway-restart" => gateway_restart::GatewayRestart,
-    "meshos-restart" => meshos_restart::MeshosRestart,
+kind_table! {
+    /// A fault as written.
+    enum FaultSpec: Fault {
+        "corrupt-block" => corrupt_block::CorruptBlock,
+        "bad-signature" => bad_signature::BadSignature,
+        "missing-migration" => missing_migration::MissingMigration,
+        "withhold-confirmation" => withhold_confirmation::WithholdConfirmation,
+        "tampered-image" => tampered_image::TamperedImage,
+        "tampered-metadata" => tampered_metadata::TamperedMetadata,
+        "wrong-board" => wrong_board::WrongBoard,
+        "downgrade" => downgrade::Downgrade,
+        "degraded-firmware" => degraded_firmware::DegradedFirmware,
+        "power-cut" => power_cut::PowerCut,
+        "power-loss" => power_loss::PowerLoss,
+        "silent-node" => silent_node::SilentNode,
+        "missing-reports" => missing_reports::MissingReports,
+        "message" => message::Message,
+        "stale-update-status" => stale_update_status::StaleUpdateStatus,
+        "gateway-restart" => gateway_restart::GatewayRestart,
+        "meshos-restart" => meshos_restart::MeshosRestart,
+    }
 }
 
 /// Sets the way the image is broken; two faults cannot both do that.

@@ -39,7 +39,7 @@ impl Plan {
                 words::kebab(&format!("{:?}", image.check)),
             )?;
         }
-        writeln!(out, "  campaign  {} to {}", policy(&self.policy), words::nodes(&self.targets))?;
+        writeln!(out, "  campaign  {} to {}", policy(&self.policy), hil_model::words::nodes(&self.targets))?;
         for action in &self.actions {
             let by = action.fault.map_or_else(String::new, |fault| format!(" [{}]", fault.0));
             writeln!(out, "  {:<24}  {}{by}", when(&action.when), describe_action(&action.action))?;
@@ -50,7 +50,7 @@ impl Plan {
                 let want = match &clause.want {
                     Want::AtLeast(1) => String::new(),
                     Want::AtLeast(least) => format!(", {least} times"),
-                    Want::Each(nodes) => format!(", for {}", words::nodes(nodes)),
+                    Want::Each(nodes) => format!(", for {}", hil_model::words::nodes(nodes)),
                 };
                 writeln!(out, "    proof   {}{want}", without_digest(&clause.what))?;
             }
@@ -97,7 +97,7 @@ fn describe_action(action: &hil_model::Action) -> String {
                 text.push_str(&format!(" from {from:?}"));
             }
             if let hil_model::Receivers::Only(nodes) = &aim.receivers {
-                text.push_str(&format!(" to {}", words::nodes(nodes)));
+                text.push_str(&format!(" to {}", hil_model::words::nodes(nodes)));
             }
             if let Some(block) = aim.block {
                 text.push_str(&format!(" block {block}"));
