@@ -20,6 +20,8 @@ pub(super) enum Reading {
     Runs,
     /// Runs it on trial.
     Trial,
+    /// Runs it, but never confirmed it: the bootloader had nothing to go back to.
+    Kept,
     /// Tried or refused it and runs another.
     Verdict(Outcome),
     /// Runs another, and says nothing of it.
@@ -32,6 +34,8 @@ pub(super) fn read(report: &Report, version: Version) -> Reading {
         // Whatever the bootloader decided last about another image: this one is what runs.
         return match report.outcome {
             BootOutcome::FirstBoot | BootOutcome::Unconfirmed => Reading::Trial,
+            // Boot says `confirmed` of what it keeps for want of a golden image too. Only its reason tells the two apart.
+            BootOutcome::Confirmed if !stands(report.reason) => Reading::Kept,
             BootOutcome::None | BootOutcome::Confirmed | BootOutcome::RolledBack | BootOutcome::Rejected => {
                 Reading::Runs
             }
@@ -48,6 +52,15 @@ pub(super) fn read(report: &Report, version: Version) -> Reading {
         | BootOutcome::Unconfirmed => Reading::Other,
     }
 }
+
+/// Whether a confirmation that comes with this reason is one. A running bank restored from golden holds the image that was
+/// confirmed; every other reason says why an image runs that nobody confirmed.
+fn stands(reason: Reason) -> bool {
+    matches!(reason, Reason::None | Reason::BankCorrupted)
+}
+
+/// What is said of a node that runs the new image without a confirmation, and will go on doing so.
+const UNCONFIRMED: Outcome = Outcome::Failed(RetrievedPhase::ApplySuccess);
 
 impl State {
     /// The version that is being distributed: the old one while an operator's roll-back runs.
@@ -107,6 +120,9 @@ impl Campaign {
             Reading::Runs if is_updated(node.outcome) => {}
             Reading::Runs => self.decide(now, index, Outcome::Updated),
             Reading::Trial => {}
+            Reading::Kept if node.outcome == Some(UNCONFIRMED) => {}
+            Reading::Kept if node.attempts > 0 || is_updated(node.outcome) => self.decide(now, index, UNCONFIRMED),
+            Reading::Kept => {}
             Reading::Verdict(outcome) => {
                 let old_news = node.prior_verdict == Some(report.boot_count) && !self.state.was_refused(index);
                 if node.outcome == Some(outcome) {
@@ -129,13 +145,14 @@ impl Campaign {
     /// While the old image is being distributed, the new one is what a node should get rid of.
     fn read_in_reverse(&mut self, now: Instant, index: usize, report: &Report) {
         let Some(node) = self.state.nodes.get(index).copied() else { return };
-        let runs_new = read(report, self.state.setup.package.version) == Reading::Runs;
+        // Whether somebody confirmed it does not matter here: it is there, or it is gone.
+        let runs_new = matches!(read(report, self.state.setup.package.version), Reading::Runs | Reading::Kept);
         match read(report, self.state.wanted_version()) {
             Reading::Trial => {}
-            Reading::Runs if is_updated(node.outcome) => {
+            Reading::Runs | Reading::Kept if is_updated(node.outcome) => {
                 self.decide(now, index, Outcome::RolledBack(Reason::Cancelled));
             }
-            Reading::Runs => {}
+            Reading::Runs | Reading::Kept => {}
             // It will not take the old image: it stays on the new one, and that is the end of it.
             Reading::Verdict(_) if node.step == NodeStep::Settling && node.attempts > 0 && runs_new => {
                 self.decide(now, index, Outcome::Updated);

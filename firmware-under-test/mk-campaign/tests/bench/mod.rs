@@ -37,6 +37,12 @@ pub enum Behaviour {
     RollsBack,
     /// Confirms, misses every acknowledgement, rolls back.
     AckLost,
+    /// Never confirms, and cannot be rolled back for want of a golden image.
+    Kept,
+    /// Confirms, misses every acknowledgement, and cannot be rolled back either.
+    KeptAfterLostAck,
+    /// Confirms, and has its running bank restored from golden later on.
+    Restored,
     /// Never answers anything.
     Silent,
     /// Its first transfers break off.
@@ -369,6 +375,9 @@ impl World {
             let (outcome, reason) = (BootOutcome::RolledBack, Reason::NotConfirmedInTime);
             (secs(after), Event::Boot { node: addr, version: before, trial: false, outcome, reason })
         };
+        let stays = |after: u64, reason| {
+            (secs(after), Event::Boot { node: addr, version, trial: false, outcome: BootOutcome::Confirmed, reason })
+        };
         let notice = |after: u64, notice| (secs(after), Event::Notice { gateway, notice });
         let mut events = vec![notice(1, report)];
         if trial {
@@ -377,6 +386,13 @@ impl World {
             match fake.behaviour {
                 Behaviour::RollsBack => events.push(back(120 + 20)),
                 Behaviour::AckLost => events.extend([notice(2, confirmed), back(120 + 20)]),
+                Behaviour::Kept => events.push(stays(120 + 1, Reason::GoldenInvalid)),
+                Behaviour::KeptAfterLostAck => {
+                    events.extend([notice(2, confirmed), stays(120 + 1, Reason::GoldenInvalid)]);
+                }
+                Behaviour::Restored => {
+                    events.extend([notice(2, confirmed), acked, stays(240, Reason::BankCorrupted)]);
+                }
                 Behaviour::RollsBackLate(after) => events.extend([notice(2, confirmed), acked, back(after)]),
                 Behaviour::FallsSilent(after) => {
                     self.nodes.get_mut(&addr).unwrap().silent_from = Some(now + secs(after));

@@ -2,14 +2,15 @@
 //!
 //! The campaign's last word per node against the image that the core was last seen to start and the running bank as
 //! read at the end. `updated`: the candidate, valid. `rolled back`: the old image, and a trial was seen. `rejected`: the
-//! old image. `failed`: not the candidate, or the campaign hides an update. `unreachable`: the campaign says that it does
+//! old image. `failed`: not the candidate, or the campaign hides an update; but a node whose new image answered and was not
+//! confirmed may run it, where no other image was left to go back to. `unreachable`: the campaign says that it does
 //! not know, so nothing is compared. A completed campaign has a word for every node it staged.
 //!
 //! A run cut short at its deadline was not quiet: what differs then is unproven.
 
 use super::tally::Tally;
 use super::{Context, Rule, RuleInfo};
-use hil_model::fact::{Moment, Outcome};
+use hil_model::fact::{Moment, Outcome, UpdatePhase};
 use hil_model::{BankState, Capability, Digest, Event, Fact, Finding, ImageCheck, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +37,8 @@ struct State {
     runs: Option<Digest>,
     tried: bool,
     bank: Option<BankState>,
+    /// A slot held a valid image of another version at the end.
+    way_back: bool,
 }
 
 struct WordsAndDeeds {
@@ -69,6 +72,7 @@ impl WordsAndDeeds {
             Outcome::RolledBack if !on_old => Some(format!("it runs {found}")),
             Outcome::RolledBack if !state.tried => Some("it never started a trial".to_owned()),
             Outcome::Rejected(_) if !on_old => Some(format!("it runs {found}")),
+            Outcome::Failed(UpdatePhase::ApplySuccess) if on_candidate && !state.way_back => None,
             Outcome::Failed(_) if on_candidate && !on_old => Some("it runs the candidate".to_owned()),
             Outcome::RolledBack | Outcome::Rejected(_) | Outcome::Failed(_) | Outcome::Unreachable => None,
         }
@@ -94,7 +98,11 @@ impl Rule for WordsAndDeeds {
                 state.runs = Some(*digest);
                 state.tried |= trial;
             }
-            Fact::Banks { moment: Moment::Final, a, .. } => state.bank = Some(*a),
+            Fact::Banks { moment: Moment::Final, a, slot0, slot1, .. } => {
+                state.bank = Some(*a);
+                let other = |slot: &&BankState| slot.check == ImageCheck::Valid && slot.version != a.version;
+                state.way_back = [slot0, slot1].iter().any(|slot| other(slot));
+            }
             _ => {}
         }
     }
@@ -168,6 +176,22 @@ mod tests {
             script.at(100).image(1, NEW, true).at(230).reset(1, ResetCause::Watchdog);
         }
         script.at(240).image(1, OLD, false).outcome(1, Outcome::RolledBack);
+        assert_eq!(script.finding("oracle-9").conclusion, want);
+    }
+
+    /// The bootloader keeps an unconfirmed image for want of a golden one; then `failed` is the truth about it.
+    #[rstest]
+    #[case::nothing_to_go_back_to(ImageCheck::HashMismatch, UpdatePhase::ApplySuccess, Holds)]
+    #[case::golden_was_sound(ImageCheck::Valid, UpdatePhase::ApplySuccess, Broken)]
+    #[case::failed_before(ImageCheck::HashMismatch, UpdatePhase::TransferError, Broken)]
+    fn an_unconfirmed_image_may_stay_where_golden_is_lost(
+        #[case] golden: ImageCheck,
+        #[case] phase: UpdatePhase,
+        #[case] want: Conclusion,
+    ) {
+        let mut script = Script::healthy(1);
+        script.at(50).campaign(1).at(100).image(1, NEW, true).at(230).image(1, NEW, false);
+        script.outcome(1, Outcome::Failed(phase)).final_bank(1, NEW).final_golden(1, golden);
         assert_eq!(script.finding("oracle-9").conclusion, want);
     }
 
