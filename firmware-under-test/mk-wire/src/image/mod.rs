@@ -56,7 +56,7 @@ pub mod tlv {
     /// Encryption keys, the first; refused.
     pub const ENCRYPTION_FIRST: u16 = 0x0030;
     /// Encryption keys, the last; refused.
-    pub const ENCRYPTION_LAST: u16 = 0x0033;
+    pub const ENCRYPTION_LAST: u16 = 0x0034;
     /// Dependency on another image; refused.
     pub const DEPENDENCY: u16 = 0x0040;
     /// Security counter, u32, protected.

@@ -270,7 +270,7 @@ fn nothing_unsigned_is_believed(#[case] tlv: u16, #[case] value: &[u8]) {
 
 #[rstest]
 #[case::encryption(0x30)]
-#[case::encryption_last(0x33)]
+#[case::encryption_last(0x34)]
 #[case::dependency(0x40)]
 #[case::compression(0x70)]
 #[case::compression_last(0x73)]
