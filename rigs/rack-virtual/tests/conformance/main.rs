@@ -43,7 +43,9 @@ fn bare() -> RackManifest {
     manifest
 }
 
-fn passes(case: &Case, kit: &ConformanceKit, make: fn() -> Box<dyn Rack>) -> Result<Completion, Failed> {
+type Make = fn() -> Box<dyn Rack>;
+
+fn passes(case: &Case, kit: &ConformanceKit, make: Make) -> Result<Completion, Failed> {
     let lacks = case.lacks(make().manifest());
     if let Some(first) = lacks.first() {
         return Ok(Completion::ignored_with(format!("the rack lacks {first}")));
@@ -73,8 +75,10 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for case in CASES {
         let name = case.name;
-        let mut racks: Vec<(&str, fn() -> Box<dyn Rack>)> = vec![("virtual", || Box::new(VirtualRack::new()))];
-        racks.push(("bare", || Box::new(VirtualRack::from_manifest(bare()))));
+        let racks: [(&str, Make); 2] = [
+            ("virtual", || Box::new(VirtualRack::new())),
+            ("bare", || Box::new(VirtualRack::from_manifest(bare()))),
+        ];
         for (rack, make) in racks {
             let kit = Arc::clone(&kit);
             trials.push(Trial::ignorable_test(format!("{rack}::{name}"), move || passes(case, &kit, make)));
