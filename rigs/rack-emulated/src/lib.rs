@@ -9,6 +9,8 @@
 //! | watchdog, reset reason | what QEMU's machine lacks | `watchdog`, `event` |
 //! | medium, radio | the air, and the gateway's radio co-processor | `medium`, `mailbox`, `radio` |
 //!
+//! [`EmulatedRack`] puts a lab around the bench and stands behind the rack port.
+//!
 //! The harness reaches a board through probe-rs and serialport as it reaches a board in the lab; this crate's own interface
 //! ([`Bench`]) is what a person does there: switch power, pull a cable, press reset.
 //!
@@ -36,6 +38,7 @@ mod process;
 mod pty;
 mod qmp;
 mod qtest;
+mod rack;
 mod radio;
 mod swd;
 mod trace;
@@ -52,3 +55,4 @@ pub use medium::{AirCounts, AirSettings, MediumHook, MediumPeer};
 pub use node::NodeStatus;
 pub use process::installed;
 pub use pty::TtyCounts;
+pub use rack::{EmulatedRack, manifest};

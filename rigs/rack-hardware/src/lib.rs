@@ -13,6 +13,7 @@
 //! | [`board`] | one board and its owner task |
 //! | [`provision`] | everything that makes a part a node, written in one session |
 //! | [`snapshot`] | a board's flash as it was read, for the firmware's own readers |
+//! | [`lab`] | all of it behind the rack port, with gateway and campaign processes |
 //! | [`error`] | what, where, what next |
 //!
 //! What it refuses to do: judge the product. Whatever goes wrong here is the bench's fault and becomes a rack fault. It
@@ -25,6 +26,7 @@ pub mod console;
 pub mod definition;
 pub mod error;
 pub mod identity;
+pub mod lab;
 pub mod locks;
 pub mod power;
 pub mod probe;

@@ -100,9 +100,6 @@ fn profile(raw: &RawProfile, kind: RackKind, wrong: &mut Wrong) -> Profile {
         complain("chunk-size", format!("{} is outside 8 to 241", profile.chunk_size));
     }
     if profile.copies == 0 {
-        complain("copies", "the original is one copy".to_owned());
-    }
-    if profile.copies == 0 {
         complain("copies", "a PDU that is sent is on the air once at least".to_owned());
     }
     if profile.grace == Span::ZERO {

@@ -61,10 +61,6 @@ pub struct RawProfile {
     pub copies: Option<u16>,
     /// How long to go on watching after things are quiet.
     pub settle: Option<Span>,
-    /// Estimated copies of an originated PDU on the air.
-    pub copies: Option<u16>,
-    /// How long to go on watching after things are quiet.
-    pub settle: Option<Span>,
 }
 
 /// Files that are written to the boards.

@@ -2,26 +2,25 @@
 //! in it is found by the forge's examiner and by the readers of the product's stores, always on this copy: a witness
 //! changes nothing.
 
-use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use fixture_images::VerifyingKey;
 use hil_model::fact::{ConfigState, Fact, FlashUse, Moment};
 use hil_model::{BankArea, BankState, Digest};
 use mk_boot::geometry::{Geometry, Memory, Region, Slot};
-use mk_boot::hardware::{ConfigVersion, Hardware, KeyStore, PublicKey};
 use rack_witness::banks::{Seen, Shape};
 use sha2::{Digest as _, Sha256};
 
-/// Write unit of the copy's internal flash; a copy is never written, but its type has to say.
+use crate::snapshot::{FlashImage, Snapshot};
+
+/// Write unit of internal flash.
 const WORD: usize = 4;
 /// Erase unit of all boards.
-const PAGE: usize = 0x1000;
+const PAGE: usize = FlashImage::PAGE;
 
 /// The two memories of a board.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct FlashDump {
     table: &'static Geometry,
-    internal: Vec<u8>,
-    external: Vec<u8>,
+    copy: Snapshot,
 }
 
 /// A run of a memory.
@@ -37,11 +36,7 @@ impl FlashDump {
     /// A blank part.
     #[must_use]
     pub fn blank(table: &'static Geometry) -> Self {
-        Self {
-            table,
-            internal: vec![0xFF; table.internal_size() as usize],
-            external: vec![0xFF; table.external_size() as usize],
-        }
+        Self { table, copy: Snapshot::erased(table) }
     }
 
     /// What a snapshot of the banks needs to read.
@@ -53,53 +48,33 @@ impl FlashDump {
         internal.into_iter().map(of(Memory::Internal)).chain(external.into_iter().map(of(Memory::External))).collect()
     }
 
-    /// The whole of a memory, as far as the table speaks of it.
-    #[must_use]
-    pub fn whole(table: &Geometry, memory: Memory) -> Region {
-        let length = match memory {
-            Memory::Internal => table.internal_size(),
-            Memory::External => table.external_size(),
-        };
-        Region { start: 0, length }
-    }
-
-    /// Where this flash differs from `other`, as runs to write: differences closer than `gap` octets go together.
-    #[must_use]
-    pub fn differences(&self, other: &Self, memory: Memory, gap: usize) -> Vec<(u32, Vec<u8>)> {
-        let whole = Self::whole(self.table, memory);
-        let (shall, is) = (self.region(memory, whole), other.region(memory, whole));
-        let mut runs: Vec<core::ops::Range<usize>> = Vec::new();
-        for (n, _) in shall.chunks(PAGE).zip(is.chunks(PAGE)).enumerate().filter(|(_, (shall, is))| shall != is) {
-            let page = n * PAGE..((n + 1) * PAGE).min(shall.len());
-            match runs.last_mut() {
-                Some(last) if page.start - last.end < gap => last.end = page.end,
-                Some(_) | None => runs.push(page),
-            }
-        }
-        runs.into_iter().map(|run| (run.start as u32, shall.get(run).unwrap_or_default().to_vec())).collect()
-    }
-
     /// Puts octets in their place; what lies outside the part is left out.
     pub fn put(&mut self, memory: Memory, address: u32, octets: &[u8]) {
-        let flash = match memory {
-            Memory::Internal => &mut self.internal,
-            Memory::External => &mut self.external,
+        let size = match memory {
+            Memory::Internal => self.table.internal_size(),
+            Memory::External => self.table.external_size(),
         };
-        let start = address as usize;
-        let end = (start + octets.len()).min(flash.len());
-        if let Some(place) = flash.get_mut(start..end) {
-            place.copy_from_slice(&octets[..place.len()]);
-        }
+        let room = size.saturating_sub(address) as usize;
+        let octets = octets.get(..room.min(octets.len())).unwrap_or_default();
+        // What is left lies inside.
+        let _inside = self.copy.load(memory, address, octets);
     }
 
     /// The octets of a region; nothing for one outside the part.
     #[must_use]
     pub fn region(&self, memory: Memory, region: Region) -> &[u8] {
         let flash = match memory {
-            Memory::Internal => &self.internal,
-            Memory::External => &self.external,
+            Memory::Internal => &self.copy.internal_flash,
+            Memory::External => &self.copy.external_flash,
         };
-        flash.get(region.start as usize..region.end() as usize).unwrap_or_default()
+        flash.get(region.start, region.length).unwrap_or_default()
+    }
+
+    /// The word at an address as the core sees it; 0xFF outside internal flash.
+    #[must_use]
+    pub fn word(&self, address: u32) -> [u8; 4] {
+        let found = self.copy.internal_flash.get(address & !3, 4).and_then(|octets| octets.try_into().ok());
+        found.unwrap_or([0xFF; 4])
     }
 
     /// Where an area lies. Which slot is staging and which golden, the journal says.
@@ -110,7 +85,7 @@ impl FlashDump {
         let slot = |slot: Slot| Stretch { memory: Memory::External, region: self.table.slot(slot) };
         let internal = |region| Stretch { memory: Memory::Internal, region };
         let status = || {
-            let mut copy = Copy::of(self);
+            let mut copy = self.copy.clone();
             mk_boot::update::status(&mut copy).map_err(|e| format!("the boot journal cannot be read: {e}"))
         };
         Ok(match area {
@@ -138,7 +113,7 @@ impl FlashDump {
     /// The confirmed configuration.
     #[must_use]
     pub fn config(&self) -> ConfigState {
-        let mut copy = Ram::<WORD>(self.internal.clone());
+        let mut copy = self.copy.internal_flash.clone();
         match mk_node::config::read_state(&mut copy, self.table.config) {
             Ok(Some(state)) => ConfigState {
                 version: Some(state.schema),
@@ -183,109 +158,3 @@ impl FlashDump {
         used
     }
 }
-
-/// RAM that looks like flash with `WRITE`-octet words.
-struct Ram<const WRITE: usize>(Vec<u8>);
-
-/// A copy of a board for the readers of the product's own stores.
-struct Copy {
-    table: &'static Geometry,
-    internal: Ram<WORD>,
-    external: Ram<WORD>,
-}
-
-impl Copy {
-    fn of(dump: &FlashDump) -> Self {
-        Self { table: dump.table, internal: Ram(dump.internal.clone()), external: Ram(dump.external.clone()) }
-    }
-}
-
-/// Outside of the copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutOfBounds;
-
-impl embedded_storage::nor_flash::NorFlashError for OutOfBounds {
-    fn kind(&self) -> embedded_storage::nor_flash::NorFlashErrorKind {
-        embedded_storage::nor_flash::NorFlashErrorKind::OutOfBounds
-    }
-}
-
-impl<const WRITE: usize> ErrorType for Ram<WRITE> {
-    type Error = OutOfBounds;
-}
-
-impl<const WRITE: usize> ReadNorFlash for Ram<WRITE> {
-    const READ_SIZE: usize = 1;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
-        let start = offset as usize;
-        let from = self.0.get(start..start + bytes.len()).ok_or(OutOfBounds)?;
-        bytes.copy_from_slice(from);
-        Ok(())
-    }
-
-    fn capacity(&self) -> usize {
-        self.0.len()
-    }
-}
-
-impl<const WRITE: usize> NorFlash for Ram<WRITE> {
-    const WRITE_SIZE: usize = WRITE;
-    const ERASE_SIZE: usize = PAGE;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), OutOfBounds> {
-        self.0.get_mut(from as usize..to as usize).ok_or(OutOfBounds)?.fill(0xFF);
-        Ok(())
-    }
-
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), OutOfBounds> {
-        let start = offset as usize;
-        let place = self.0.get_mut(start..start + bytes.len()).ok_or(OutOfBounds)?;
-        place.iter_mut().zip(bytes).for_each(|(cell, octet)| *cell &= octet);
-        Ok(())
-    }
-}
-
-impl KeyStore for Copy {
-    fn key(&mut self) -> Option<PublicKey> {
-        let octets: [u8; 65] = self.internal.0.get(self.table.key_page.start as usize..)?.first_chunk().copied()?;
-        Some(PublicKey(octets))
-    }
-}
-
-impl ConfigVersion for Copy {
-    fn config_version(&mut self) -> Option<u16> {
-        None
-    }
-}
-
-impl Hardware for Copy {
-    type Internal = Ram<WORD>;
-    type External = Ram<WORD>;
-
-    fn geometry(&self) -> &'static Geometry {
-        self.table
-    }
-
-    fn internal(&mut self) -> &mut Self::Internal {
-        &mut self.internal
-    }
-
-    fn external(&mut self) -> &mut Self::External {
-        &mut self.external
-    }
-
-    fn feed_watchdog(&mut self) {}
-}
-
-/// Octets of a configuration partition that holds `fields` and nothing else.
-///
-/// # Errors
-/// The fields do not fit.
-pub fn provisioned_config(table: &'static Geometry, fields: &mk_node::config::Config) -> Result<Vec<u8>, String> {
-    let mut blank = Ram::<WORD>(vec![0xFF; table.internal_size() as usize]);
-    mk_node::config::provision(&mut blank, table.config, fields).map_err(|error| error.to_string())?;
-    let region = table.config;
-    Ok(blank.0.get(region.start as usize..region.end() as usize).unwrap_or_default().to_vec())
-}
-

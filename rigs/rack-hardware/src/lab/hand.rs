@@ -1,38 +1,34 @@
-//! The hand at one board: a task that owns its probe and its console and does one thing after the other. What it finds
-//! comes back as [`Input`]s, so that nobody waits for it.
+//! The hand at one board: asks the board's owner one thing after the other. What is found comes back as [`Input`]s, so that
+//! nobody waits for it.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
-use mk_boot::geometry::{Geometry, Memory};
-
+use tokio::runtime::Handle;
 use tokio::sync::mpsc as queue;
 
 use super::dump::{FlashDump, Stretch};
 use super::input::{Input, Inputs};
-use crate::console::{Console, ConsoleEvent};
+use crate::board::{self, BoardEvent, BoardFact, BoardHandle, BoardSettings};
+use crate::boards::ResetKind;
 use crate::definition::BoardDefinition;
-use crate::error::{BoardError, Fault, Part};
-use crate::identity::{DeviceId, Sighting};
-use crate::probe::{AttachOptions, Deadlines, FlashPart, Probe, WorkerCommand};
-use crate::trace::{TraceItem, TraceReader};
+use crate::error::BoardError;
+use crate::identity::Purpose;
+use crate::probe::{AttachOptions, FlashPart};
+use crate::provision::ProvisionPlan;
 
 /// Orders that may wait at one hand.
 const QUEUE: usize = 64;
-/// Longest stretch of equal octets between two differences that is still written in one go.
-const GAP: usize = 4_096;
 
 /// What a hand is told.
 #[derive(Debug)]
 pub enum Order {
-    /// Write whatever differs from this picture, read all of it back, and stop the core before its first instruction.
+    /// Make it the node of this plan; it runs afterwards.
     Provision {
-        /// The whole flash as it shall be.
-        picture: Box<FlashDump>,
-        /// The part is known to be blank: nothing has to be read first.
-        blank: bool,
-        /// Read all of it back at the end; what is written is read back in any case.
-        read_back: bool,
+        /// The plan.
+        plan: Arc<ProvisionPlan>,
+        /// Read the banks afterwards.
+        read: bool,
     },
     /// Start the core anew.
     Start,
@@ -52,13 +48,15 @@ pub enum Order {
         /// XORed.
         mask: Vec<u8>,
     },
+    /// Switch its power.
+    Power(board::PowerAction),
 }
 
 /// What came of an order.
 #[derive(Debug)]
 pub enum Done {
-    /// Provisioned, with the flash as read back.
-    Provisioned(Box<FlashDump>),
+    /// Provisioned, with the banks where they were asked for.
+    Provisioned(Option<Box<FlashDump>>),
     /// Started.
     Started,
     /// Read.
@@ -77,31 +75,36 @@ pub enum Done {
         /// Octets after.
         after: Vec<u8>,
     },
+    /// Switched.
+    Switched,
 }
 
 /// The hand's other end.
 #[derive(Debug)]
 pub struct Hand {
     orders: queue::Sender<Order>,
+    board: BoardHandle,
 }
 
 impl Hand {
-    /// Starts a hand for the board at `place`, which reads its console at once. `log` gets every octet of it.
+    /// Opens the board at `place` and starts its hand.
+    ///
+    /// # Errors
+    /// The board is locked by another process, or its console cannot be opened.
     pub fn start(
-        runtime: &tokio::runtime::Handle,
+        runtime: &Handle,
         place: usize,
-        board: &BoardDefinition,
-        worker: WorkerCommand,
-        log: Option<PathBuf>,
+        definition: &BoardDefinition,
+        settings: &BoardSettings,
         inputs: Inputs,
-    ) -> Self {
+    ) -> Result<Self, BoardError> {
         let (orders, receiver) = queue::channel(QUEUE);
-        let deadlines = Deadlines::default();
-        let probe = Probe::new(&board.identity.probe, board.driver, board.speed_khz, worker, deadlines);
-        let task = Task { place, board: board.clone(), probe, attached: false, inputs: inputs.clone() };
+        let _inside = runtime.enter();
+        let (board, events) = board::open(definition.clone(), None, settings)?;
+        let task = Task { place, board: board.clone(), inputs: inputs.clone(), attached: false };
         runtime.spawn(task.run(receiver));
-        runtime.spawn(listen(place, board.clone(), log, inputs));
-        Self { orders }
+        runtime.spawn(listen(place, events, inputs));
+        Ok(Self { orders, board })
     }
 
     /// Gives an order. False if the hand is gone or has too much to do.
@@ -109,14 +112,18 @@ impl Hand {
     pub fn order(&self, order: Order) -> bool {
         self.orders.try_send(order).is_ok()
     }
+
+    /// Lets go of the board.
+    pub async fn close(&self) {
+        self.board.close().await;
+    }
 }
 
 struct Task {
     place: usize,
-    board: BoardDefinition,
-    probe: Probe,
-    attached: bool,
+    board: BoardHandle,
     inputs: Inputs,
+    attached: bool,
 }
 
 impl Task {
@@ -126,153 +133,89 @@ impl Task {
             let place = self.place;
             self.inputs.send(match done {
                 Ok(done) => Input::Done { place, at: Instant::now(), done },
-                Err((part, fault)) => {
-                    // The worker of an operation that failed has ended, or is in no known state.
+                Err(error) => {
                     self.attached = false;
-                    Input::Failed { place, error: BoardError::new(self.board.name(), part, fault) }
+                    Input::Failed { place, error }
                 }
             });
         }
-        self.probe.detach().await;
     }
 
-    fn table(&self) -> Result<&'static Geometry, (Part, Fault)> {
-        let why = || (Part::Board, Fault::Worker { why: format!("no table {}", self.board.driver.table) });
-        self.board.driver.geometry().ok_or_else(why)
-    }
-
-    async fn attach(&mut self) -> Result<(), (Part, Fault)> {
+    async fn attach(&mut self) -> Result<(), BoardError> {
         if !self.attached {
-            self.probe.attach(AttachOptions::default()).await.map_err(|fault| (Part::Probe, fault))?;
+            self.board.attach(AttachOptions::default()).await?;
             self.attached = true;
         }
         Ok(())
     }
 
-    async fn carry_out(&mut self, order: Order) -> Result<Done, (Part, Fault)> {
-        self.attach().await?;
+    async fn carry_out(&mut self, order: Order) -> Result<Done, BoardError> {
         match order {
-            Order::Provision { picture, blank, read_back } => self.provision(*picture, blank, read_back).await,
+            Order::Provision { plan, read } => {
+                self.attach().await?;
+                self.board.provision(plan, Purpose::Provision, None).await?;
+                let dump = if read { Some(Box::new(self.read().await?)) } else { None };
+                Ok(Done::Provisioned(dump))
+            }
             Order::Start => {
-                self.probe.reset(false).await.map_err(|fault| (Part::Core, fault))?;
+                self.attach().await?;
+                self.board.reset(ResetKind::Soft, false).await?;
                 Ok(Done::Started)
             }
             Order::Read { token } => {
+                self.attach().await?;
                 let dump = Box::new(self.read().await?);
                 Ok(Done::Read { token, dump })
             }
             Order::Alter { token, stretch, offset, mask } => {
-                let address = self.address(stretch.memory, stretch.region.start + offset);
+                self.attach().await?;
+                let driver = self.board.definition().driver;
+                let address = driver.probe_address(stretch.memory, stretch.region.start + offset);
                 let length = u32::try_from(mask.len()).unwrap_or(u32::MAX);
-                let flash = |fault| (Part::Flash, fault);
-                let before = self.probe.read(address, length).await.map_err(flash)?;
+                let before = self.board.read(address, length).await?;
                 let octets: Vec<u8> = before.iter().zip(&mask).map(|(b, m)| b ^ m).collect();
-                self.probe.halt().await.map_err(|fault| (Part::Core, fault))?;
-                self.probe.flash(&[FlashPart { address, octets }], None).await.map_err(flash)?;
-                let after = self.probe.read(address, length).await.map_err(flash)?;
+                self.board.flash(vec![FlashPart { address, octets }], Purpose::Use, None).await?;
+                let after = self.board.read(address, length).await?;
+                // Flashing stopped the core in the middle of what it did; it goes on from there.
+                self.board.run().await?;
                 Ok(Done::Altered { token, before, after })
+            }
+            Order::Power(action) => {
+                // Without power there is nothing to hold on to.
+                self.attached = false;
+                self.board.power(action).await?;
+                Ok(Done::Switched)
             }
         }
     }
 
-    fn address(&self, memory: Memory, address: u32) -> u32 {
-        self.board.driver.probe_address(memory, address)
-    }
-
-    async fn read(&mut self) -> Result<FlashDump, (Part, Fault)> {
-        let table = self.table()?;
+    async fn read(&mut self) -> Result<FlashDump, BoardError> {
+        let table = self.board.geometry();
         let mut dump = FlashDump::blank(table);
         for Stretch { memory, region } in FlashDump::stretches(table) {
-            let address = self.address(memory, region.start);
-            let octets = self.probe.read(address, region.length).await.map_err(|fault| (Part::Flash, fault))?;
+            let octets = self.board.read_region(memory, region).await?;
             dump.put(memory, region.start, &octets);
         }
         Ok(dump)
     }
-
-    /// Chip and address are compared before anything is written.
-    async fn identify(&mut self) -> Result<(), (Part, Fault)> {
-        let table = self.table()?;
-        let probe = |fault| (Part::Probe, fault);
-        let id = self.probe.read(self.board.driver.device_id_at, 8).await.map_err(probe)?;
-        let id: [u8; 8] = id.try_into().unwrap_or_default();
-        let page = self.probe.read(table.identity.start, 128).await.map_err(probe)?;
-        let seen = Sighting {
-            device_id: DeviceId::from_octets(id),
-            identity: mk_wire::identity::Identity::decode(&page),
-        };
-        self.board.identity.compare(&seen, crate::identity::Purpose::Provision).map_err(|fault| (Part::Board, fault))
-    }
-
-    async fn provision(&mut self, picture: FlashDump, blank: bool, read_back: bool) -> Result<Done, (Part, Fault)> {
-        let table = self.table()?;
-        self.identify().await?;
-        self.probe.reset(true).await.map_err(|fault| (Part::Core, fault))?;
-        let mut parts = Vec::new();
-        let mut there = FlashDump::blank(table);
-        for memory in [Memory::Internal, Memory::External] {
-            if !blank {
-                let region = FlashDump::whole(table, memory);
-                let address = self.address(memory, region.start);
-                let octets = self.probe.read(address, region.length).await.map_err(|fault| (Part::Flash, fault))?;
-                there.put(memory, region.start, &octets);
-            }
-            for (start, octets) in picture.differences(&there, memory, GAP) {
-                parts.push(FlashPart { address: self.address(memory, start), octets });
-            }
-        }
-        if !parts.is_empty() {
-            self.probe.flash(&parts, None).await.map_err(|fault| (Part::Flash, fault))?;
-        }
-        let found = if read_back { self.read().await? } else { picture.clone() };
-        for Stretch { memory, region } in FlashDump::stretches(table) {
-            let (is, shall) = (found.region(memory, region), picture.region(memory, region));
-            if let Some(offset) = is.iter().zip(shall).position(|(is, shall)| is != shall) {
-                let address = self.address(memory, region.start + u32::try_from(offset).unwrap_or(0));
-                return Err((Part::Flash, Fault::Verify { address }));
-            }
-        }
-        self.probe.reset(true).await.map_err(|fault| (Part::Core, fault))?;
-        Ok(Done::Provisioned(Box::new(found)))
-    }
 }
 
-/// Reads the console and makes records and lines of it.
-async fn listen(place: usize, board: BoardDefinition, log: Option<PathBuf>, inputs: Inputs) {
-    let failed = |fault| Input::Failed { place, error: BoardError::new(board.name(), Part::Console, fault) };
-    let (console, mut events) = match Console::open(&board.identity.console, board.baud, log.as_deref()) {
-        Ok(open) => open,
-        Err(fault) => {
-            inputs.send(failed(fault));
-            return;
-        }
-    };
-    let mut reader = TraceReader::new();
-    while let Some(event) = events.recv().await {
-        match event {
-            ConsoleEvent::Octets { at, octets } => {
-                for item in reader.push(&octets) {
-                    hear(place, at, item, &inputs);
-                }
-            }
-            ConsoleEvent::Idle => {}
-            ConsoleEvent::Closed { fault } => {
-                inputs.send(failed(fault));
-                break;
+/// Passes on what the board says by itself.
+async fn listen(place: usize, mut events: queue::Receiver<BoardEvent>, inputs: Inputs) {
+    while let Some(BoardEvent { at, what }) = events.recv().await {
+        match what {
+            BoardFact::Trace(record) => inputs.send(Input::Trace { place, at, record: Box::new(record) }),
+            BoardFact::Text(text) => inputs.send(Input::Text { place, at, text }),
+            // Counted by the owner, which takes the board out of service where it is too much.
+            BoardFact::Garbage { .. } => {}
+            BoardFact::Quarantined(error) => inputs.send(Input::Failed { place, error }),
+            BoardFact::Lost { events } => {
+                let text = format!("{events} events of the console came too fast; its log has them");
+                inputs.send(Input::Text { place, at, text });
             }
         }
         if inputs.closed() {
             break;
         }
     }
-    drop(console);
 }
-
-fn hear(place: usize, at: Instant, item: TraceItem, inputs: &Inputs) {
-    match item {
-        TraceItem::Record(record) => inputs.send(Input::Trace { place, at, record: Box::new(record) }),
-        TraceItem::Text(text) => inputs.send(Input::Text { place, at, text }),
-        TraceItem::Garbage { .. } => {}
-    }
-}
-

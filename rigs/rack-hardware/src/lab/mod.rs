@@ -11,7 +11,7 @@
 //! | file | for |
 //! | --- | --- |
 //! | `dump` | flash as octets, and what is found in it |
-//! | `provision` | what a board holds before a run |
+//! | `firmware` | the programs that nodes run |
 //! | `hand` | the task at one board |
 //! | `processes` | gateway and MeshOS |
 //! | `trail` | what is known of a node, in order |
@@ -21,11 +21,11 @@
 
 mod actions;
 pub mod dump;
+pub mod firmware;
 pub mod hand;
 pub mod input;
 mod prepare;
 pub mod processes;
-pub mod provision;
 mod run;
 mod trail;
 
@@ -41,7 +41,8 @@ use rack_witness::air::Tap;
 pub use dump::FlashDump;
 pub use input::{Input, Inputs, Sensed};
 
-use crate::definition::{BoardDefinition, MeshKeys};
+use crate::board::RebootLimit;
+use crate::definition::{BoardDefinition, MeshKeys, SoftDevice};
 use crate::error::BoardError;
 use crate::probe::WorkerCommand;
 use run::Run;
@@ -89,16 +90,28 @@ impl SharedTap {
     }
 }
 
+/// Who switches power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switched {
+    /// It was done.
+    Done,
+    /// The board's own switch has to.
+    ByBoard,
+}
+
 /// What lies around the boards.
 pub trait Surroundings: Send {
     /// Switches or cuts the power of a board; [`Power::Cycle`] is not asked for, the rack times it itself.
     ///
     /// # Errors
     /// It cannot be done here, or the switch did not do it.
-    fn power(&mut self, place: usize, power: Power) -> Result<(), BoardError>;
+    fn power(&mut self, place: usize, power: Power) -> Result<Switched, BoardError>;
 
     /// The flash of a board now, where there is a copy that nobody has to read.
     fn flash(&mut self, place: usize) -> Option<FlashDump>;
+
+    /// Whether it has such copies.
+    fn has_flash(&self) -> bool;
 
     /// Whether resets and power are reported through the door. Otherwise the boards' own words have to do.
     fn watches_resets(&self) -> bool;
@@ -163,8 +176,12 @@ pub struct LabSettings {
     pub programs: Programs,
     /// Files of a run: logs, journals.
     pub folder: PathBuf,
-    /// Boards are known to be blank before a run.
-    pub blank: bool,
+    /// The vendor's radio firmware, where boards need one.
+    pub softdevice: Option<SoftDevice>,
+    /// Whether nodes relay: not where everybody hears everybody.
+    pub relay: bool,
+    /// How many starts of a board nobody asked for are too many.
+    pub reboots: RebootLimit,
     /// Shorter waits than the product's, for small images on a bench.
     pub brisk: bool,
 }
@@ -214,6 +231,11 @@ impl Rack for Lab {
     }
 
     fn apply(&mut self, action: &Action, fault: Option<FaultId>) -> Result<(), RackError> {
+        let capabilities = &self.settings.manifest.capabilities;
+        if let Some(lacking) = action.needs().into_iter().find(|need| !capabilities.contains(need)) {
+            let why = format!("this rack lacks {lacking}");
+            return Err(RackError::Refused { action: action.describe(), why });
+        }
         self.run(&action.describe())?.apply(action, fault)
     }
 

@@ -21,7 +21,8 @@ use super::hand::{Done, Hand, Order};
 use super::input::{Input, Inputs, Sensed};
 use super::processes::Process;
 use super::trail::{Life, Trail, Why};
-use super::{LabClock, SharedTap, Surroundings};
+use super::{LabClock, SharedTap, Surroundings, Switched};
+use crate::board::PowerAction;
 use crate::error::{BoardError, Fault, Part};
 
 /// Longest time between two looks at the interposer's records and the processes.
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const MOST_LOCKUPS: u32 = 25;
 /// Longest wait for a last reading of a board.
 const LAST_READING: Duration = Duration::from_secs(60);
+/// Longest wait for boards to be let go.
+const CLOSING: Duration = Duration::from_secs(5);
 /// Longest console line in the ledger, octets.
 const MOST_LINE: usize = 256;
 
@@ -125,6 +128,8 @@ pub struct Run {
     pub(super) lost: Option<RackError>,
     tokens: u64,
     was_quiet: bool,
+    /// Of the last observation.
+    last_at: Time,
 }
 
 /// What a run is made of.
@@ -186,6 +191,7 @@ impl Run {
             lost: None,
             tokens: 0,
             was_quiet: false,
+            last_at: Time::ZERO,
         }
     }
 
@@ -193,6 +199,7 @@ impl Run {
     pub fn observe(&mut self, until: Time) -> Result<Observation, RackError> {
         loop {
             self.take_in();
+            self.in_order();
             if let Some(error) = self.lost.take() {
                 return Err(error);
             }
@@ -233,6 +240,16 @@ impl Run {
         }
         for trail in &mut self.trails {
             trail.drain(&mut self.events);
+        }
+    }
+
+    /// Observations come in order of time. One that had to wait for a reading before it is stamped with the time at which
+    /// it could be told.
+    fn in_order(&mut self) {
+        self.events.sort_by_key(|event| event.at);
+        for event in &mut self.events {
+            event.at = event.at.max(self.last_at);
+            self.last_at = event.at;
         }
     }
 
@@ -303,6 +320,15 @@ impl Run {
         }
     }
 
+    /// Switches power, wherever the switch is.
+    pub(super) fn power(&mut self, place: usize, power: Power) -> Result<(), BoardError> {
+        if self.surroundings.power(place, power)? == Switched::ByBoard {
+            let action = if power == Power::On { PowerAction::On } else { PowerAction::Off };
+            self.order(place, Order::Power(action));
+        }
+        Ok(())
+    }
+
     pub(super) const fn token(&mut self) -> u64 {
         self.tokens += 1;
         self.tokens
@@ -318,7 +344,7 @@ impl Run {
 
     fn on_done(&mut self, place: usize, at: Time, done: Done) {
         match done {
-            Done::Provisioned(_) | Done::Started => {}
+            Done::Provisioned(_) | Done::Started | Done::Switched => {}
             Done::Read { token, dump } => {
                 if let Some(trail) = self.trails.get_mut(place) {
                     trail.reading(token, Some(*dump), self.key.as_ref());
@@ -342,11 +368,13 @@ impl Run {
                 self.new_life(place, Life::Off);
                 self.of_node(place, at, Witness::Power, Fact::PowerOff);
             }
-            Sensed::PowerCut { operation, address, before, after } => {
-                let Some((fault, Power::CutAtOperation { tear, restore_after, .. })) = self.cuts.remove(&place) else {
-                    return;
-                };
+            Sensed::PowerCut { address, after, .. } => {
+                let armed = self.cuts.remove(&place);
+                let Some((fault, Power::CutAtOperation { operation, tear, restore_after })) = armed else { return };
                 self.new_life(place, Life::Off);
+                // What stood there when the flash was last read.
+                let last = self.trails.get(place).and_then(Trail::last);
+                let before = last.map_or([0xFF; 4], |dump| dump.word(address));
                 let fact = Fact::PowerCut { fault, operation, address, tear, before, after };
                 self.of_node(place, at, Witness::Power, fact);
                 self.of_node(place, at, Witness::Power, Fact::PowerOff);
@@ -491,6 +519,8 @@ impl Run {
             | GatewayEvent::Radio(_)
             | GatewayEvent::Notice(_)
             | GatewayEvent::Heard { .. }
+            | GatewayEvent::Undelivered { .. }
+            | GatewayEvent::IvIndex { .. }
             | GatewayEvent::Air(_)
             | GatewayEvent::Orders { .. }
             | GatewayEvent::Stopping => {}
@@ -562,7 +592,7 @@ impl Run {
         for todo in due {
             let result = match todo {
                 Todo::PowerOn(place) => {
-                    if let Err(error) = self.surroundings.power(place, Power::On) {
+                    if let Err(error) = self.power(place, Power::On) {
                         self.quarantine(place, error);
                     }
                     Ok(())
@@ -599,6 +629,7 @@ impl Run {
             self.take_in();
         }
         self.take_in();
+        self.in_order();
         match self.broken.first() {
             None => Ok(core::mem::take(&mut self.events)),
             Some(error) => Err(error.clone().into()),
@@ -617,6 +648,13 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.inputs.close();
+        let closing = async {
+            for hand in &self.hands {
+                hand.close().await;
+            }
+        };
+        // What does not close by itself ends with its process.
+        let _late = self.runtime.block_on(async { tokio::time::timeout(CLOSING, closing).await });
     }
 }
 

@@ -144,6 +144,17 @@ impl Trail {
         }
     }
 
+    /// Takes a flash for the one last read.
+    pub fn remember(&mut self, flash: FlashDump) {
+        self.last = Some(flash);
+    }
+
+    /// The flash as last read.
+    #[must_use]
+    pub const fn last(&self) -> Option<&FlashDump> {
+        self.last.as_ref()
+    }
+
     /// Whether a reading is awaited.
     #[must_use]
     pub fn waits(&self) -> bool {
