@@ -1,14 +1,14 @@
 //! Messages between gateways and nodes: hand-over, loss, latency, the interposer, arrival.
 
 use crate::air_level::{Handed, Landing, Load, Missed, Way};
-use crate::interposer::{Decision, Delivery};
-use crate::message::{AirMessage, Carrier, classify_access, classify_coap};
-use crate::words;
 use crate::world::{Due, World};
 use hil_model::{About, Fact, NodeId, Party, Span, Time, Witness};
 use mk_node::Received;
 use mk_wire::Addr;
 use mk_wire::access::network_pdus;
+use rack_witness::interposer::{Decision, Delivery};
+use rack_witness::message::{AirMessage, Carrier, classify_access, classify_coap};
+use rack_witness::words;
 use std::rc::Rc;
 
 /// Who receives a message.

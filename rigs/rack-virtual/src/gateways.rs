@@ -1,15 +1,14 @@
 //! The gateway processes: what runs the product's gateway machine, keeps its journal over a restart, and reads its log.
 
-use crate::meter::Meter;
-use crate::words;
 use crate::world::{Due, World};
 use hil_model::fact::Fact;
-use hil_model::{About, Digest, GatewayId, NodeId, Span, Time, Witness};
+use hil_model::{About, GatewayId, Span, Time, Witness};
 use mk_gateway::{Carrier, Class, Gateway, GatewayRecord, GatewaySettings};
 use mk_wire::Addr;
 use mk_wire::distribution::Phase;
-use mk_wire::vendor::Report;
-use std::collections::BTreeMap;
+use rack_witness::gateway::{GatewayReader, Sign};
+use rack_witness::meter::Meter;
+use rack_witness::words;
 use std::rc::Rc;
 
 /// One gateway.
@@ -27,10 +26,7 @@ pub struct GatewayHost {
     settings: GatewaySettings,
     /// The journal on its disk.
     disk: Vec<GatewayRecord>,
-    distributing: bool,
-    /// What each node reported last.
-    last_report: BTreeMap<Addr, Report>,
-    throttle_permille: u16,
+    reader: GatewayReader,
     life: u32,
     timer: Time,
     pending: bool,
@@ -41,7 +37,7 @@ pub struct GatewayHost {
 impl GatewayHost {
     /// A gateway that has just been started for the first time.
     pub fn new(id: GatewayId, settings: GatewaySettings) -> Self {
-        let throttle_permille = settings.throttle_permille;
+        let reader = GatewayReader::new(id, settings.throttle_permille);
         let gateway = Some(Gateway::new(words::instant(Time::ZERO), settings.clone()));
         Self {
             id,
@@ -51,9 +47,7 @@ impl GatewayHost {
             group: None,
             settings,
             disk: Vec::new(),
-            distributing: false,
-            last_report: BTreeMap::new(),
-            throttle_permille,
+            reader,
             life: 0,
             timer: Time::NEVER,
             pending: false,
@@ -68,17 +62,17 @@ impl GatewayHost {
 
     /// Share of the channel that it may use, whether or not a transfer runs.
     pub const fn throttle(&self) -> u16 {
-        self.throttle_permille
+        self.reader.throttle_permille()
     }
 
     /// Share of the channel that a running transfer may use; 0 when none runs.
     pub const fn throttle_in_force(&self) -> u16 {
-        if self.distributing { self.throttle_permille } else { 0 }
+        if self.reader.distributing() { self.reader.throttle_permille() } else { 0 }
     }
 
     /// Whether nothing is under way here.
     pub const fn quiet(&self) -> bool {
-        self.gateway.is_some() && !self.distributing
+        self.gateway.is_some() && !self.reader.distributing()
     }
 }
 
@@ -172,95 +166,36 @@ impl World {
     fn report_air(&mut self, gateway: usize) {
         let host = &mut self.gateways[gateway];
         let about = About::Gateway(host.id);
-        if let Some(fact) = host.meter.report(host.throttle_permille) {
+        if let Some(fact) = host.meter.report(host.reader.throttle_permille()) {
             self.note(about, Witness::Radio, fact);
         }
     }
 
     /// A record of the gateway's journal as the harness reads it.
     fn log(&mut self, gateway: usize, record: &GatewayRecord) {
-        let own = About::Gateway(self.gateways[gateway].id);
-        let of = |addr: &Addr| words::node(*addr).map_or(own, About::Node);
-        let (about, fact) = match record {
-            GatewayRecord::ThrottleSet { permille } => {
-                self.report_air(gateway);
-                self.gateways[gateway].throttle_permille = *permille;
-                self.air.set_throttle(gateway, *permille);
-                return;
-            }
-            GatewayRecord::DistributionPhase { phase } => {
-                self.distribution_phase(gateway, *phase);
-                return;
-            }
-            GatewayRecord::DistributionStarted { image_sha256, receivers, .. } => {
-                self.gateways[gateway].distributing = true;
-                let receivers: Vec<NodeId> = receivers.iter().filter_map(|a| words::node(*a)).collect();
-                (own, Fact::DistributionStarted { image: Digest(*image_sha256), receivers })
-            }
-            GatewayRecord::BlockDone { block, rounds, chunks_sent, resent } => {
-                self.report_air(gateway);
-                let (rounds, chunks_sent, resent) = (*rounds, *chunks_sent, *resent);
-                (own, Fact::BlockDone { block: u32::from(*block), rounds, chunks_sent, resent })
-            }
-            GatewayRecord::ReceiverPhase { node, phase, percent, .. } => {
-                (of(node), Fact::ReceiverPhase { phase: words::retrieved(*phase), percent: *percent })
-            }
-            GatewayRecord::ConfirmationHeard { node, version, boot_count } => {
-                (of(node), Fact::ConfirmationHeard { version: words::version(*version), boot_count: *boot_count })
-            }
-            GatewayRecord::ConfirmationAcked { node, boot_count } => {
-                (of(node), Fact::ConfirmationAcked { boot_count: *boot_count })
-            }
-            GatewayRecord::MetadataDelivered { node, metadata_sha256, facts, accepted } => {
-                let version = facts.as_ref().map(|f| words::version(f.version)).unwrap_or_default();
-                let config_version = facts.as_ref().map_or(0, |f| f.config_migration_version);
-                let metadata = Digest(*metadata_sha256);
-                (of(node), Fact::MetadataDelivered { version, config_version, metadata, accepted: *accepted })
-            }
-            GatewayRecord::TransferComplete { node, image_sha256 } => {
-                (of(node), Fact::TransferComplete { image: Digest(*image_sha256) })
-            }
-            GatewayRecord::ReportHeard { node, report } => {
-                // Nodes repeat their report for want of an acknowledgement; only news is an event.
-                if self.gateways[gateway].last_report.insert(*node, *report) == Some(*report) {
-                    return;
-                }
-                let fact = Fact::ReportHeard {
-                    running: words::version(report.running),
-                    config_version: report.config_version,
-                    says: words::report_says(report),
-                    about: words::version(report.about),
-                    boot_count: report.boot_count,
-                };
-                (of(node), fact)
-            }
-            GatewayRecord::ImageStored { .. }
-            | GatewayRecord::ImageDeleted { .. }
-            | GatewayRecord::ImagesDeleted
-            | GatewayRecord::ReceiversAdded { .. }
-            | GatewayRecord::ReceiversDeleted
-            | GatewayRecord::WindowSet { .. }
-            | GatewayRecord::ObserverAdded { .. }
-            | GatewayRecord::ObserverRemoved { .. }
-            | GatewayRecord::ConfirmationPassedOn { .. } => return,
-        };
-        self.note(about, Witness::Gateway, fact);
-    }
-
-    fn distribution_phase(&mut self, gateway: usize, phase: Phase) {
-        let distributing = match phase {
-            Phase::TransferActive | Phase::TransferSuccess | Phase::ApplyingUpdate | Phase::CancelingUpdate => true,
-            Phase::Idle | Phase::Completed | Phase::Failed | Phase::TransferSuspended => false,
-        };
-        self.gateways[gateway].distributing = distributing;
-        if phase != Phase::TransferActive {
+        if let GatewayRecord::ThrottleSet { .. } | GatewayRecord::BlockDone { .. } = record {
+            // What was sent until now was sent under the old throttle.
             self.report_air(gateway);
         }
-        if !distributing {
-            let members: Vec<u16> = self.gateways[gateway].group.take().map(|(_, n)| n.to_vec()).unwrap_or_default();
-            for node in members {
-                self.nodes[usize::from(node)].board.drop_block_buffer();
+        match self.gateways[gateway].reader.read(record) {
+            Sign::Fact(about, fact) => self.note(about, Witness::Gateway, fact),
+            Sign::Throttle(permille) => self.air.set_throttle(gateway, permille),
+            Sign::Distributing(distributing) => {
+                if !matches!(record, GatewayRecord::DistributionPhase { phase: Phase::TransferActive }) {
+                    self.report_air(gateway);
+                }
+                if !distributing {
+                    self.end_of_distribution(gateway);
+                }
             }
+            Sign::Nothing => {}
+        }
+    }
+
+    fn end_of_distribution(&mut self, gateway: usize) {
+        let members: Vec<u16> = self.gateways[gateway].group.take().map(|(_, n)| n.to_vec()).unwrap_or_default();
+        for node in members {
+            self.nodes[usize::from(node)].board.drop_block_buffer();
         }
     }
 }

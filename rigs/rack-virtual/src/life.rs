@@ -5,7 +5,6 @@ use crate::hardware::VirtualBoard;
 use crate::mutants;
 use crate::place::LinkBudget;
 use crate::probe::{self, Counted};
-use crate::words;
 use crate::world::{Due, World};
 use hil_model::action::Tear;
 use hil_model::fact::{BootVerdict, Fact, Moment, ResetCause, UpdatePhase};
@@ -14,6 +13,7 @@ use mk_boot::decide::BootDecision;
 use mk_boot::{BootReport, Run};
 use mk_node::{Carrier, Effect, Firmware, Node, Settings, StartError, TraceEvent};
 use mk_wire::time::Duration;
+use rack_witness::words;
 use std::collections::BTreeMap;
 use virtual_flash::{FlashArray, PowerCut, TearModel, Witness as TornAs};
 

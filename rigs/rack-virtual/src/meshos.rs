@@ -1,16 +1,13 @@
 //! The campaign process: what runs the product's campaign machine, keeps its journal over a restart, and reads it.
 
 use crate::mutants;
-use crate::words;
 use crate::world::{Due, World};
-use hil_model::fact::{Fact, HealthFault, Outcome};
-use hil_model::{
-    About, CampaignPolicy, NodeId, NodeSpec, NodeType, OperatorOrder, PackageSupply, Protocol, Span, StageIndex,
-    StageSize, SuppliedImage, Time, Witness,
-};
-use mk_campaign::{Campaign, End, NodeInfo, NodeKind, Package, Policy, Record, StagePolicy, journal};
+use hil_model::fact::Fact;
+use hil_model::{About, CampaignPolicy, NodeId, OperatorOrder, PackageSupply, Span, SuppliedImage, Time, Witness};
+use mk_campaign::{Campaign, Package, Record, journal};
 use mk_wire::Addr;
 use mk_wire::north::Notice;
+use rack_witness::{campaign, words};
 
 /// The campaign process and its disk.
 #[derive(Default)]
@@ -40,93 +37,6 @@ impl MeshosHost {
     }
 }
 
-fn package(image: &SuppliedImage) -> Package {
-    Package {
-        version: words::wire_version(image.version),
-        config_version: image.config_version,
-        metadata: image.metadata.to_vec(),
-        image: image.bytes.to_vec(),
-    }
-}
-
-fn policy(policy: &CampaignPolicy) -> Policy {
-    let health = &policy.health;
-    Policy {
-        stages: policy
-            .stages
-            .iter()
-            .map(|s| StagePolicy {
-                size: match s.size {
-                    StageSize::Count(n) => mk_campaign::StageSize::Count(n),
-                    StageSize::Percent(p) => mk_campaign::StageSize::Percent(p),
-                    StageSize::Rest => mk_campaign::StageSize::Rest,
-                },
-                soak: words::duration(s.soak),
-            })
-            .collect(),
-        success_permille: policy.success_permille,
-        throttle_permille: policy.throttle_permille,
-        grace: words::duration(policy.grace),
-        windows: policy
-            .windows
-            .iter()
-            .map(|w| mk_campaign::Window { from_minute: w.from_minute, to_minute: w.to_minute })
-            .collect(),
-        start_minute: policy.start_minute,
-        health: mk_campaign::HealthPolicy {
-            report_interval: words::duration(health.report_interval),
-            missing_reports: health.missing_reports,
-            max_hops: health.max_hops,
-            min_rssi_dbm: health.min_rssi_dbm,
-            healthy_permille: health.healthy_permille,
-        },
-        concurrency: policy.concurrency,
-        ..Policy::default()
-    }
-}
-
-fn info(spec: &NodeSpec) -> NodeInfo {
-    NodeInfo {
-        addr: words::addr(spec.id),
-        floor: spec.floor.0,
-        kind: match spec.kind {
-            NodeType::Luminaire => NodeKind::Luminaire,
-            NodeType::Sensor => NodeKind::Sensor,
-            NodeType::Switch => NodeKind::Switch,
-        },
-        carrier: match spec.protocol {
-            Protocol::Mesh => mk_campaign::Carrier::Mesh,
-            Protocol::Thread => mk_campaign::Carrier::Thread,
-        },
-        gateway: Addr(spec.gateway.unicast()),
-    }
-}
-
-/// Stages are counted from 1 outside the machine.
-const fn stage(index: u8) -> StageIndex {
-    StageIndex(index + 1)
-}
-
-fn outcome(outcome: mk_campaign::Outcome) -> Outcome {
-    match outcome {
-        mk_campaign::Outcome::Updated => Outcome::Updated,
-        mk_campaign::Outcome::RolledBack(_) => Outcome::RolledBack,
-        mk_campaign::Outcome::Rejected(_) => Outcome::Rejected(outcome.to_string()),
-        mk_campaign::Outcome::Failed(phase) => Outcome::Failed(words::retrieved(phase)),
-        mk_campaign::Outcome::Unreachable => Outcome::Unreachable,
-    }
-}
-
-const fn health_fault(fault: mk_campaign::HealthFault) -> HealthFault {
-    match fault {
-        mk_campaign::HealthFault::ReportsMissing => HealthFault::ReportsMissing,
-        mk_campaign::HealthFault::HeartbeatsMissing => HealthFault::HeartbeatsMissing,
-        mk_campaign::HealthFault::TooManyHops => HealthFault::TooManyHops,
-        mk_campaign::HealthFault::WeakSignal => HealthFault::WeakSignal,
-        mk_campaign::HealthFault::Degraded => HealthFault::Degraded,
-    }
-}
-
 impl World {
     /// Starts a campaign. One runs at a time.
     pub(crate) fn start_campaign(
@@ -136,21 +46,16 @@ impl World {
         running: &SuppliedImage,
         targets: &[NodeId],
     ) -> Result<(), CampaignRefused> {
-        let fleet = targets.iter().filter_map(|id| self.nodes.get(id.index())).map(|h| info(&h.spec)).collect();
-        let packages = (package(&supply.image), package(running));
+        let fleet =
+            targets.iter().filter_map(|id| self.nodes.get(id.index())).map(|h| campaign::info(&h.spec)).collect();
+        let packages = (campaign::package(&supply.image), campaign::package(running));
         // A package of the running version is its own way back: then there is none.
         let back = (packages.0.version != packages.1.version).then(|| packages.1.clone());
         let parts = mutants::campaign(self.composition);
-        let mut campaign = Campaign::new(policy(wanted), fleet, packages.0.clone(), back, parts)
+        let mut campaign = Campaign::new(campaign::policy(wanted), fleet, packages.0.clone(), back, parts)
             .map_err(|error| CampaignRefused(error.to_string()))?;
         campaign.start(words::instant(self.now));
-        let fact = Fact::CampaignStarted {
-            version: supply.image.version,
-            targets: targets.len() as u16,
-            stages: wanted.stages.len() as u8,
-            success_permille: wanted.success_permille,
-            throttle_permille: wanted.throttle_permille,
-        };
+        let fact = campaign::started(wanted, &supply.image, targets.len());
         self.note(About::Campaign, Witness::Meshos, fact);
         self.meshos = MeshosHost {
             campaign: Some(campaign),
@@ -165,12 +70,7 @@ impl World {
 
     /// An order of the operator.
     pub(crate) fn order_campaign(&mut self, order: OperatorOrder) -> Result<(), CampaignRefused> {
-        let wanted = match order {
-            OperatorOrder::Resume => mk_campaign::OperatorOrder::Resume,
-            OperatorOrder::Abort => mk_campaign::OperatorOrder::Abort,
-            OperatorOrder::RollBack => mk_campaign::OperatorOrder::RollBack,
-            OperatorOrder::Pause => mk_campaign::OperatorOrder::Pause,
-        };
+        let wanted = campaign::order(order);
         let now = words::instant(self.now);
         let Some(campaign) = &mut self.meshos.campaign else {
             return Err(CampaignRefused("there is no campaign".to_owned()));
@@ -270,70 +170,11 @@ impl World {
 
     /// A record of the campaign's journal as the harness reads it.
     fn read_record(&mut self, record: &Record) {
-        let nodes = |list: &[Addr]| list.iter().filter_map(|a| words::node(*a)).collect();
-        let of = |addr: &Addr| words::node(*addr).map_or(About::Campaign, About::Node);
-        let (about, fact) = match record {
-            Record::StageStarted { stage: s, nodes: list, .. } => {
-                (About::Campaign, Fact::StageStarted { stage: stage(*s), nodes: nodes(list) })
-            }
-            Record::NodeOutcome { node, stage: s, outcome: o, .. } => {
-                (of(node), Fact::NodeOutcome { stage: stage(*s), outcome: outcome(*o) })
-            }
-            Record::Health { node, faults, .. } => {
-                for fault in faults.iter() {
-                    self.note(of(node), Witness::Meshos, Fact::Unhealthy { fault: health_fault(fault) });
-                }
-                return;
-            }
-            Record::SoakStarted { stage: s, until, confirmed, targeted, .. } => (
-                About::Campaign,
-                Fact::SoakStarted {
-                    stage: stage(*s),
-                    until: words::time(*until),
-                    confirmed: *confirmed,
-                    targeted: *targeted,
-                },
-            ),
-            Record::StagePassed { stage: s, confirmed, targeted, overridden, .. } => (
-                About::Campaign,
-                Fact::StagePassed {
-                    stage: stage(*s),
-                    confirmed: *confirmed,
-                    targeted: *targeted,
-                    overridden: *overridden,
-                },
-            ),
-            Record::Paused { stage: s, reason, confirmed, targeted, .. } => {
-                self.meshos.waiting = true;
-                let (confirmed, targeted) = (*confirmed, *targeted);
-                (
-                    About::Campaign,
-                    Fact::CampaignPaused { stage: stage(*s), reason: reason.to_string(), confirmed, targeted },
-                )
-            }
-            Record::Operator { order, .. } => {
-                let order = match order {
-                    mk_campaign::OperatorOrder::Resume => OperatorOrder::Resume,
-                    mk_campaign::OperatorOrder::Abort => OperatorOrder::Abort,
-                    mk_campaign::OperatorOrder::RollBack => OperatorOrder::RollBack,
-                    mk_campaign::OperatorOrder::Pause => OperatorOrder::Pause,
-                };
-                self.meshos.waiting = order == OperatorOrder::Pause;
-                (About::Campaign, Fact::OperatorActed { order })
-            }
-            Record::Ended { end, .. } => {
-                self.meshos.waiting = true;
-                (About::Campaign, Fact::CampaignEnded { completed: *end == End::Completed })
-            }
-            Record::Created(_)
-            | Record::Started { .. }
-            | Record::PriorVerdict { .. }
-            | Record::Surveyed { .. }
-            | Record::DistributionStarted { .. }
-            | Record::DistributionEnded { .. }
-            | Record::Retry { .. }
-            | Record::RollBackStarted { .. } => return,
-        };
-        self.note(about, Witness::Meshos, fact);
+        if let Some(waits) = campaign::waits_after(record) {
+            self.meshos.waiting = waits;
+        }
+        for (about, fact) in campaign::facts(record, words::time) {
+            self.note(about, Witness::Meshos, fact);
+        }
     }
 }

@@ -4,34 +4,15 @@
 //! What was examined once is remembered by content: most banks of a fleet are the same.
 
 use crate::hardware::VirtualBoard;
-use fixture_images::examine::{Examination, Verdict};
-use fixture_images::{VerifyingKey, examine_bank_a, examine_slot};
+use fixture_images::VerifyingKey;
+use hil_model::Digest;
 use hil_model::fact::{ConfigState, Fact, FlashUse, Moment};
-use hil_model::{BankState, Digest, ImageCheck, Version};
 use mk_boot::geometry::{Region, Slot};
+use rack_witness::banks::{Seen, Shape};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use virtual_flash::{ContentKey, FlashArray};
-
-/// Everything read of one bank.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// For the ledger.
-    pub state: BankState,
-    /// SHA-256 of the image as a file, where the bank holds one.
-    pub file: Option<Digest>,
-    /// SHA-256 of the payload, where the bank holds an image.
-    pub payload: Option<Digest>,
-    /// Build id in the payload.
-    pub build: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Shape {
-    BankA,
-    Slot,
-}
 
 /// The probe.
 #[derive(Debug)]
@@ -74,11 +55,7 @@ impl Probe {
             let mut bytes = vec![0; region.length as usize];
             // The region is the board table's own: it lies inside the array.
             let _ = flash.peek(region.start, &mut bytes);
-            let examined = match shape {
-                Shape::BankA => examine_bank_a(&bytes, page, key),
-                Shape::Slot => examine_slot(&bytes, key),
-            };
-            Rc::new(seen(&bytes, shape, &examined))
+            Rc::new(Seen::of(&bytes, shape, page, key))
         });
         Rc::clone(seen)
     }
@@ -132,40 +109,5 @@ pub fn config(board: &VirtualBoard) -> ConfigState {
             }),
         },
         Ok(None) | Err(_) => ConfigState { version: None, settings: None },
-    }
-}
-
-fn seen(bytes: &[u8], shape: Shape, examined: &Examination) -> Seen {
-    let check = match &examined.verdict {
-        Verdict::Valid => ImageCheck::Valid,
-        Verdict::Unjudged | Verdict::WrongKey | Verdict::BadSignature => ImageCheck::BadSignature,
-        Verdict::Unsigned => ImageCheck::Unsigned,
-        Verdict::HashMismatch => ImageCheck::HashMismatch,
-        Verdict::Malformed { .. } if bytes.iter().all(|b| *b == 0xFF) => ImageCheck::Empty,
-        Verdict::Malformed { .. } => ImageCheck::Malformed,
-    };
-    let facts = examined.facts.as_ref();
-    let payload = facts.and_then(|f| {
-        let (from, to) = (f.payload.start as usize, f.payload.end as usize);
-        match shape {
-            Shape::Slot => bytes.get(from..to),
-            Shape::BankA => bytes.get(..to.checked_sub(from)?),
-        }
-    });
-    Seen {
-        state: BankState {
-            digest: Digest(Sha256::digest(bytes).into()),
-            check,
-            version: facts.map(|f| Version {
-                major: f.version.major,
-                minor: f.version.minor,
-                revision: f.version.revision,
-                build: f.version.build,
-            }),
-            config_version: facts.and_then(|f| f.config_migration_version),
-        },
-        file: examined.digest.map(Digest),
-        payload: payload.map(|p| Digest(Sha256::digest(p).into())),
-        build: examined.build.as_ref().map_or_else(String::new, |(id, _)| id.as_str().to_owned()),
     }
 }

@@ -3,7 +3,6 @@
 use crate::air_level::{self, Building};
 use crate::gateways::GatewayHost;
 use crate::hardware::{Shared, VirtualBoard};
-use crate::interposer::Interposer;
 use crate::kernel::Wheel;
 use crate::life::{KnownProgram, NodeHost};
 use crate::meshos::MeshosHost;
@@ -12,7 +11,6 @@ use crate::probe::Probe;
 use crate::random::{Purpose, Stream};
 use crate::scenes::Scenes;
 use crate::slab::Slab;
-use crate::words;
 use crate::world::{Due, World};
 use hil_model::fact::{Fact, Moment};
 use hil_model::{
@@ -26,6 +24,8 @@ use mk_gateway::GatewaySettings;
 use mk_node::config::{self, Config};
 use mk_wire::Addr;
 use mk_wire::time::Duration;
+use rack_witness::interposer::Interposer;
+use rack_witness::words;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;

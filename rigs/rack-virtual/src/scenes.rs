@@ -3,12 +3,12 @@
 //! quantiles that the air level gives for the throttle in force; the ledger says so.
 
 use crate::random::Stream;
-use crate::words;
 use crate::world::{Due, World};
 use hil_model::{About, Fact, Span, TrafficProfile, Witness};
 use mk_node::Received;
 use mk_wire::access::AccessMessage;
 use mk_wire::vendor;
+use rack_witness::words;
 
 /// Members of a scene's group.
 const MEMBERS: u64 = 25;

@@ -8,7 +8,6 @@ use crate::air::Flight;
 use crate::air_level::Air;
 use crate::gateways::GatewayHost;
 use crate::hardware::Shared;
-use crate::interposer::Interposer;
 use crate::kernel::Wheel;
 use crate::life::NodeHost;
 use crate::meshos::MeshosHost;
@@ -17,6 +16,7 @@ use crate::random::Stream;
 use crate::scenes::Scenes;
 use crate::slab::Slab;
 use hil_model::{About, Composition, Event, Fact, Span, Time, Witness};
+use rack_witness::interposer::Interposer;
 use std::collections::VecDeque;
 
 /// Something that is due at a time. `life` counts the restarts of what it is for: what was due in an earlier life is

@@ -75,10 +75,8 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for case in CASES {
         let name = case.name;
-        let racks: [(&str, Make); 2] = [
-            ("virtual", || Box::new(VirtualRack::new())),
-            ("bare", || Box::new(VirtualRack::from_manifest(bare()))),
-        ];
+        let racks: [(&str, Make); 2] =
+            [("virtual", || Box::new(VirtualRack::new())), ("bare", || Box::new(VirtualRack::from_manifest(bare())))];
         for (rack, make) in racks {
             let kit = Arc::clone(&kit);
             trials.push(Trial::ignorable_test(format!("{rack}::{name}"), move || passes(case, &kit, make)));
