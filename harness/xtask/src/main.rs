@@ -15,7 +15,8 @@ usage: cargo xtask <task>
 
   tidy              the rules of harness/docs/architecture.md that a program can check
   deps              licences and sources of every dependency
-  firmware          build the firmware crates for thumbv7em-none-eabihf and thumbv6m-none-eabi
+  firmware [PART]   build the firmware crates for both targets, and the boards' binaries into target/firmware;
+                    PART: crates, emulated, nrf52840
   regenerate        write the generated files (fault manual, scenario schema)
   ci                fmt, clippy, docs, tidy, deps, generated files, firmware: everything but the tests
 ";
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     let findings = match task.as_deref() {
         Some("tidy") => tidy::check(&root),
         Some("deps") => deps::check(&root),
-        Some("firmware") => firmware::build(&root),
+        Some("firmware") => firmware::build(&root, std::env::args().nth(2).as_deref()),
         Some("regenerate") => regenerate::write(&root),
         Some("ci") => ci(&root),
         Some("help" | "--help" | "-h") => {
@@ -75,6 +76,6 @@ fn ci(root: &Path) -> Findings {
     findings.extend(run(root, &cargo, &clippy, &[]));
     let doc = ["doc", "--workspace", "--no-deps"];
     findings.extend(run(root, &cargo, &doc, &[("RUSTDOCFLAGS", "-D warnings")]));
-    findings.extend(firmware::build(root));
+    findings.extend(firmware::build(root, None));
     findings
 }
