@@ -6,7 +6,7 @@
 
 use mk_wire::trace::{Decoder, TraceRecord};
 
-/// Longest piece of text kept; more is cut into pieces of this length.
+/// Longest piece kept: several times the longest frame. What goes on without a zero is cut into pieces of this length.
 const MOST_TEXT: usize = 512;
 /// Octets over which the share of garbage is worked out.
 const WINDOW: usize = 512;
@@ -29,10 +29,8 @@ pub enum TraceItem {
 #[derive(Debug, Default)]
 pub struct TraceReader {
     decoder: Decoder,
-    /// Octets since the last zero.
+    /// Octets since the last zero, or since the last piece was cut off.
     pending: Vec<u8>,
-    /// Octets since the last zero that did not fit.
-    overflow: usize,
     health: Health,
 }
 
@@ -86,20 +84,18 @@ impl TraceReader {
                     Some(Ok(record)) => {
                         self.health.count(self.pending.len() + 2, 0);
                         self.pending.clear();
-                        self.overflow = 0;
                         items.push(TraceItem::Record(record));
                     }
                     Some(Err(_)) | None => self.give_up(&mut items),
                 }
-            } else if self.pending.len() < MOST_TEXT {
-                self.pending.push(octet);
-                // A line that is text all the way is not held back until the next frame. Were it the start of a frame
-                // after all, the decoder still has it.
-                if octet == b'\n' && self.overflow == 0 && is_text(&self.pending) {
-                    self.give_up(&mut items);
-                }
-            } else {
-                self.overflow += 1;
+                continue;
+            }
+            self.pending.push(octet);
+            // A line that is text all the way is not held back until the next frame; were it the start of a frame after
+            // all, the decoder still has it. What is longer than any frame is none.
+            let line = octet == b'\n' && is_text(&self.pending);
+            if line || self.pending.len() >= MOST_TEXT {
+                self.give_up(&mut items);
             }
         }
         items
@@ -108,36 +104,31 @@ impl TraceReader {
     /// Takes note that nothing came for a while: text without an end is given as it stands.
     pub fn idle(&mut self) -> Vec<TraceItem> {
         let mut items = Vec::new();
-        if self.overflow == 0 && !self.pending.is_empty() && is_text(&self.pending) {
+        if is_text(&self.pending) {
             self.give_up(&mut items);
-        } else if self.overflow > 0 {
-            self.health.count(0, core::mem::take(&mut self.overflow));
         }
         items
     }
 
-    /// Shares of garbage and sense lately. Octets that wait for their zero count as garbage once they are more than any
-    /// frame holds.
+    /// Shares of garbage and sense lately.
     #[must_use]
     pub const fn health(&self) -> Health {
-        Health { good: self.health.good, bad: self.health.bad + self.overflow }
+        self.health
     }
 
     /// What stands between two zeros is no record.
     fn give_up(&mut self, items: &mut Vec<TraceItem>) {
         let pending = core::mem::take(&mut self.pending);
-        let overflow = core::mem::take(&mut self.overflow);
         if pending.is_empty() {
             return;
         }
-        if overflow == 0 && is_text(&pending) {
+        if is_text(&pending) {
             self.health.count(pending.len(), 0);
             let text = String::from_utf8_lossy(&pending);
             items.extend(text.lines().filter(|line| !line.is_empty()).map(|line| TraceItem::Text(line.to_owned())));
         } else {
-            let octets = pending.len() + overflow;
-            self.health.count(0, octets);
-            items.push(TraceItem::Garbage { octets });
+            self.health.count(0, pending.len());
+            items.push(TraceItem::Garbage { octets: pending.len() });
         }
     }
 }

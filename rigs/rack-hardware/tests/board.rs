@@ -56,7 +56,7 @@ impl Bench {
         let notes = self.notes();
         let id = if device == 7 { "BwAAAAAAAAA" } else { "CAAAAAAAAAA" };
         // 80 octets of 0xFF in base64 without padding.
-        let page = "/".repeat(107) + "w";
+        let page = "/".repeat(106) + "8";
         let body = format!(
             r#"while read -r line; do
                 echo "$line" >> {}
@@ -140,7 +140,7 @@ async fn a_board_that_starts_for_ever_is_taken_out_with_its_reason() {
     }
     let refused = handle.attach(rack_hardware::probe::AttachOptions::default()).await.unwrap_err();
     assert!(matches!(&refused.fault, Fault::Quarantined { reason } if reason.contains("4 starts")), "{refused}");
-    assert!(!bench.asked("attach"), "nothing is asked of a board that is out of service");
+    assert!(!bench.asked(r#""do":"attach""#), "nothing is asked of a board that is out of service");
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_wrong_chip_behind_a_right_serial_is_not_written_to() {
     let parts = vec![rack_hardware::probe::FlashPart { address: 0, octets: vec![0; 16] }];
     let error = handle.flash(parts, Purpose::Provision, None).await.unwrap_err();
     assert!(matches!(error.fault, Fault::WrongChip { .. }), "{error}");
-    assert!(bench.asked("attach") && !bench.asked("flash") && !bench.asked("erase"));
+    assert!(bench.asked(r#""do":"attach""#) && !bench.asked(r#""do":"flash""#) && !bench.asked(r#""do":"erase""#));
     assert!(matches!(handle.standing(), Standing::Quarantined(_)));
 }
 

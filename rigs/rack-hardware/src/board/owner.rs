@@ -22,6 +22,8 @@ use crate::provision::ProvisionPlan;
 
 /// Between a failed attach and the second attempt: on-board probes come back anew when touched right after plug-in.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How long the reader of a console may take to end.
+const READER_END: Duration = Duration::from_secs(1);
 /// Between two looks for a port that is to come back.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -146,7 +148,7 @@ impl Owner {
     async fn end(&mut self) {
         self.may_close.store(true, Ordering::SeqCst);
         self.link.detach().await;
-        self.console = None;
+        self.close_console().await;
         self.standing.send_replace(Standing::Closed);
     }
 
@@ -411,6 +413,7 @@ impl Owner {
                 if usb {
                     tokio::time::sleep(LOOK).await;
                 }
+                self.close_console().await;
                 match self.open_console() {
                     Ok(()) => break,
                     Err(fault) if start.elapsed() >= limit => return Err(fault),
@@ -427,8 +430,16 @@ impl Owner {
         Ok(())
     }
 
-    fn open_console(&mut self) -> Result<(), Fault> {
+    /// Closes the port and waits until its reader has let go of it.
+    async fn close_console(&mut self) {
         self.console = None;
+        if let Some(pump) = self.pump.take() {
+            // The pump ends with the reader, which looks every tenth of a second.
+            let _ended = tokio::time::timeout(READER_END, pump).await;
+        }
+    }
+
+    fn open_console(&mut self) -> Result<(), Fault> {
         let log = self.settings.logs.as_ref().map(|folder| folder.join(format!("{}.console.log", self.definition.name())));
         let (console, events) = Console::open(&self.definition.identity.console, self.definition.baud, log.as_deref())?;
         let pump = Pump {

@@ -76,7 +76,7 @@ fn a_wrong_rack_file_is_told_where(#[case] text: &str, #[case] want: &str) {
 #[rstest]
 #[case("nrf52840-dk", "nrf52480-dk", "lab.yaml:6:5: boards[0].driver: no driver is called \"nrf52480-dk\"; did you mean \"nrf52840-dk\"?")]
 #[case("nrf52840-dk", "mk-node-emulated", "no driver is called \"mk-node-emulated\"")]
-#[case("    device-id: 8c6bd5c20b3fd8f1\n", "", "lab.yaml:5:3: boards[0]: `device-id` is missing")]
+#[case("    device-id: 8c6bd5c20b3fd8f1\n", "", "lab.yaml:5:5: boards[0]: `device-id` is missing")]
 #[case("8c6bd5c20b3fd8f1", "8c6b", "`8c6b` is not a device id")]
 #[case("1366:1051:000683459357", "1366:1051", "`1366:1051` is not one probe")]
 #[case("node: n01", "node: n02", "boards: nodes run from n01 without a gap; n01 is missing")]

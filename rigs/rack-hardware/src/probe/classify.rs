@@ -85,6 +85,8 @@ fn probe(error: &DebugProbeError, why: &str) -> Failure {
 fn creation_failure(error: &ProbeCreationError, why: &str) -> Failure {
     match error {
         ProbeCreationError::NotFound => Failure::Absent,
+        // Among them a system without any USB at all.
+        ProbeCreationError::Usb(_) if why.contains("not found") => Failure::Absent,
         ProbeCreationError::Usb(error) => system(error),
         ProbeCreationError::CouldNotOpen => {
             if error.source().is_some() { by_words(why) } else { Failure::Forbidden }

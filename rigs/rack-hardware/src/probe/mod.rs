@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use protocol::{CoreState, FlashStage, ProbeSeen};
@@ -387,6 +388,8 @@ struct Running {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     last_words: Arc<Mutex<Vec<u8>>>,
+    /// Collects them.
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -406,7 +409,7 @@ impl Worker {
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (Some(input), Some(output)) = (input, output) else { return Err(failed("it has no pipes".to_owned())) };
         let last_words = Arc::new(Mutex::new(Vec::new()));
-        if let Some(mut stderr) = child.stderr.take() {
+        let listener = child.stderr.take().map(|mut stderr| {
             let words = Arc::clone(&last_words);
             tokio::spawn(async move {
                 let mut buffer = [0; 512];
@@ -416,9 +419,9 @@ impl Worker {
                     let over = words.len().saturating_sub(LAST_WORDS);
                     words.drain(..over);
                 }
-            });
-        }
-        self.running = Some(Running { child, input, output: BufReader::new(output), last_words });
+            })
+        });
+        self.running = Some(Running { child, input, output: BufReader::new(output), last_words, listener });
         match self.ask(&Request::Hello, limit, "start the probe process", None).await? {
             Reply::Hello { protocol: PROTOCOL } => Ok(()),
             other => {
@@ -475,6 +478,10 @@ impl Worker {
                 format!("{why} (ended by force)")
             }
         };
+        if let Some(listener) = running.listener {
+            // It ends with the process; a grandchild that keeps the pipe open is not waited for.
+            let _heard = timeout(Duration::from_millis(300), listener).await;
+        }
         let words = running.last_words.lock().map(|words| String::from_utf8_lossy(&words).into_owned()).unwrap_or_default();
         match words.trim() {
             "" => ended,

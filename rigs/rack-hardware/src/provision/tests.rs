@@ -124,7 +124,7 @@ fn a_plan_is_for_one_board() {
 fn intel_hex_is_read_in_runs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.hex");
-    std::fs::write(&file, ":020000040002F8\n:0400000001020304F2\n:04000400050607080A\n:0410000009101112BC\n:00000001FF\n").unwrap();
+    std::fs::write(&file, ":020000040002F8\n:0400000001020304F2\n:0400040005060708DE\n:0410000009101112B0\n:00000001FF\n").unwrap();
     let read = Firmware::read(&file, 0);
     let want = vec![
         FlashPart { address: 0x2_0000, octets: vec![1, 2, 3, 4, 5, 6, 7, 8] },
