@@ -2,8 +2,8 @@
 
 use crate::journal::{End, PauseReason};
 use core::fmt;
-use mk_wire::Addr;
 use mk_wire::time::Instant;
+use mk_wire::{Addr, Reason};
 
 /// One alert. After a restart the alert of a pause that still holds is given again: better twice than never.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +37,9 @@ pub enum AlertKind {
     RollBackIncomplete {
         /// How many.
         nodes: u16,
+        /// Why they would not take the old image, where one of them said so. [`Reason::VersionTooOld`] is what a release
+        /// that raised the security counter brings about: there is no way back from it but a newer release.
+        reason: Reason,
     },
     /// The campaign ended.
     Ended(End),
@@ -51,7 +54,20 @@ impl fmt::Display for Alert {
             AlertKind::ConfirmationWithdrawn { node } => {
                 write!(f, "node {node} had confirmed the new image and does not run it any more")
             }
-            AlertKind::RollBackIncomplete { nodes } => write!(f, "roll-back ended with {nodes} nodes on the new image"),
+            AlertKind::RollBackIncomplete { nodes, reason: Reason::None } => {
+                write!(f, "roll-back ended with {nodes} nodes on the new image")
+            }
+            AlertKind::RollBackIncomplete { nodes, reason: Reason::VersionTooOld } => {
+                write!(
+                    f,
+                    "roll-back ended with {nodes} nodes on the new image ({}): the release raised the security counter, \
+                     only a newer release can replace it",
+                    Reason::VersionTooOld
+                )
+            }
+            AlertKind::RollBackIncomplete { nodes, reason } => {
+                write!(f, "roll-back ended with {nodes} nodes on the new image ({reason})")
+            }
             AlertKind::Ended(End::Completed) => f.write_str("campaign completed"),
             AlertKind::Ended(End::Aborted) => f.write_str("campaign aborted by the operator"),
             AlertKind::Ended(End::RolledBack) => f.write_str("campaign rolled back by the operator"),

@@ -6,7 +6,7 @@ mod bench;
 use bench::{Behaviour, NEW, OLD, World, at, fleet, policy, secs};
 use mk_campaign::journal::Record;
 use mk_campaign::status::Activity;
-use mk_campaign::{End, OperatorOrder, OrderError, Outcome, PauseReason, StageSize};
+use mk_campaign::{AlertKind, End, OperatorOrder, OrderError, Outcome, PauseReason, StageSize};
 use mk_wire::Reason;
 use mk_wire::distribution::{Phase, RetrievedPhase};
 use mk_wire::north::{Notice, Order};
@@ -258,6 +258,23 @@ fn roll_back_brings_every_updated_node_back() {
     assert_eq!(world.outcomes().values().filter(|o| **o == rolled_back).count(), 11);
     assert_eq!(world.outcome(1), Some(Outcome::Rejected(Reason::MigrationRequired)));
     assert_eq!(world.node(1).transfers, 1);
+}
+
+/// A release that raises the security counter has no way back: the nodes refuse the old image, and the operator reads why.
+#[test]
+fn a_roll_back_under_the_version_floor_tells_the_operator_why() {
+    let mut world = World::new(policy(&[(StageSize::Rest, 6 * HOUR)]), fleet(4, 1, 1));
+    world.behave(1..=4, Behaviour::WillNotGoBack(Reason::VersionTooOld));
+    world.start();
+    world.run_until(at(2 * HOUR));
+    world.order(OperatorOrder::RollBack);
+    world.run_until(at(6 * HOUR));
+    assert_eq!(world.campaign.activity(), Activity::Ended(End::RolledBack));
+    assert!(world.nodes.values().all(|n| n.running == NEW));
+    assert!(world.outcomes().values().all(|o| *o == Some(Outcome::Updated)), "what they run is the new image");
+    let kind = AlertKind::RollBackIncomplete { nodes: 4, reason: Reason::VersionTooOld };
+    let alert = world.alerts.iter().find(|alert| alert.kind == kind).unwrap();
+    assert!(alert.to_string().contains("older than the version floor"), "{alert}");
 }
 
 #[test]

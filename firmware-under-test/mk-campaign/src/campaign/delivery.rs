@@ -156,12 +156,27 @@ impl Campaign {
             let left = self.state.nodes.iter().filter(|node| is_updated(node.outcome)).count();
             // A fleet has fewer nodes than a u16 counts.
             if left > 0 {
-                self.alert(now, AlertKind::RollBackIncomplete { nodes: left as u16 });
+                let reason = self.why_not_back();
+                self.alert(now, AlertKind::RollBackIncomplete { nodes: left as u16, reason });
             }
             self.end(now, End::RolledBack);
             changed = true;
         }
         changed
+    }
+
+    /// What a node that still runs the new image said of the old one; the first that said anything.
+    fn why_not_back(&self) -> Reason {
+        let old = self.state.wanted_version();
+        let on_new = self.state.nodes.iter().zip(&self.live).filter(|(node, _)| is_updated(node.outcome));
+        for (_, report) in on_new.filter_map(|(_, live)| live.report) {
+            if let Reading::Verdict(Outcome::Rejected(reason) | Outcome::RolledBack(reason)) = read(&report, old)
+                && reason != Reason::None
+            {
+                return reason;
+            }
+        }
+        Reason::None
     }
 
     /// One look at a campaign that the operator stopped.

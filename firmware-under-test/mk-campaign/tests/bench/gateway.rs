@@ -1,6 +1,6 @@
 //! A distributor as the campaign sees it: uploads by BLOB transfer, receivers list, one distribution at a time.
 
-use super::{Behaviour, Event, FakeNode, NEW, secs};
+use super::{Behaviour, Event, FakeNode, NEW, OLD, secs};
 use mk_blob::server::{BlobServer, BlockSink, PullPolicy, SinkError};
 use mk_wire::access::{AccessMessage, Buffer};
 use mk_wire::blob::{self, Capabilities};
@@ -316,6 +316,10 @@ impl FakeGateway {
             };
             match node.behaviour {
                 Behaviour::FailsVerification(reason) => {
+                    report.phase = RetrievedPhase::VerificationFailed;
+                    (node.outcome, node.reason, node.about) = (BootOutcome::Rejected, reason, version);
+                }
+                Behaviour::WillNotGoBack(reason) if version == OLD => {
                     report.phase = RetrievedPhase::VerificationFailed;
                     (node.outcome, node.reason, node.about) = (BootOutcome::Rejected, reason, version);
                 }

@@ -43,6 +43,8 @@ pub enum Behaviour {
     KeptAfterLostAck,
     /// Confirms, and has its running bank restored from golden later on.
     Restored,
+    /// Takes the new image, and finds the old one not good enough afterwards.
+    WillNotGoBack(Reason),
     /// Never answers anything.
     Silent,
     /// Its first transfers break off.
