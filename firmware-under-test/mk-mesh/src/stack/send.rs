@@ -142,6 +142,14 @@ impl<D: DeviceKeys, const IN: usize, const OUT: usize, const PEERS: usize> Stack
         }
     }
 
+    /// Messages to this receiver that were taken and are still here: not sent to the end, or not acknowledged.
+    #[must_use]
+    pub fn pending(&self, to: Addr) -> usize {
+        let long = self.long.iter().filter_map(|slot| slot.message.as_ref()).map(|message| message.destination.to);
+        let short = self.short.iter().map(|message| message.destination.to);
+        long.chain(short).filter(|destination| *destination == to).count()
+    }
+
     /// Sends a heartbeat. False if too much waits already.
     pub fn send_heartbeat(&mut self, to: Addr, ttl: u8, features: u16) -> bool {
         let ttl = ttl & network::MAX_TTL;
