@@ -1,7 +1,7 @@
 //! Rack files: what stands on the bench, and how to open it.
 //!
 //! A rack file is checked as a scenario is, with `file:line:col`. Without one there is the embedded virtual rack. What a
-//! file may say is written out in `rigs/racks/virtual.yaml`.
+//! file may say is written out in `rigs/racks/virtual.yaml`, `emulated-4.yaml` and `lab-example.yaml`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 use fixture_images::Board;
 use hil_model::{Capability, Fleet, Profile, RackKind, RackManifest, Span};
 use hil_rack::{Rack, RackError};
-use hil_scenario::Diagnostic;
 use hil_scenario::scalars::Size;
 use hil_scenario::source::Places;
+use hil_scenario::{Diagnostic, Forge};
+use rack_emulated::EmulatedRack;
+use rack_hardware::LabDefinition;
+use rack_hardware::lab::{HardwareRack, Programs, firmware};
 use rack_virtual::VirtualRack;
 use serde::Deserialize;
 
@@ -45,12 +48,22 @@ pub trait RackSource: Sync {
     fn at_once(&self) -> usize {
         1
     }
+
+    /// Where images for it come from: a rack whose nodes run real programs brings them along.
+    ///
+    /// # Errors
+    /// The programs cannot be read; in words.
+    fn forge(&self) -> Result<Forge, String> {
+        Ok(Forge::new())
+    }
 }
 
 /// The rack of a rack file, or the embedded one.
 #[derive(Debug, Clone)]
 pub struct BoundRack {
     manifest: RackManifest,
+    /// Of a rack with boards.
+    lab: Option<LabDefinition>,
     /// The file it was read from.
     pub file: Option<PathBuf>,
 }
@@ -59,7 +72,7 @@ impl BoundRack {
     /// The embedded virtual rack: 24 nodes on two floors, four of them on Thread, one gateway.
     #[must_use]
     pub fn embedded() -> Self {
-        Self { manifest: VirtualRack::new().manifest().clone(), file: None }
+        Self { manifest: VirtualRack::new().manifest().clone(), lab: None, file: None }
     }
 
     /// The rack of a manifest, as found in a bundle.
@@ -69,8 +82,9 @@ impl BoundRack {
     pub fn of_manifest(manifest: RackManifest) -> Result<Self, String> {
         sound(&manifest)?;
         match manifest.kind {
-            RackKind::Virtual => Ok(Self { manifest, file: None }),
-            RackKind::Emulated | RackKind::Lab => Err(not_here(manifest.kind)),
+            RackKind::Virtual => Ok(Self { manifest, lab: None, file: None }),
+            RackKind::Emulated => Ok(Self { lab: Some(emulated_as(&manifest)?), manifest, file: None }),
+            RackKind::Lab => Err("a lab's boards are in its rack file: give it with --rack".to_owned()),
         }
     }
 
@@ -83,7 +97,7 @@ impl BoundRack {
             None => Ok(Self::embedded()),
             Some(path) => Self::read(path).map_err(|diagnostics| {
                 let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-                CommandError::invalid_file(lines.join("\n")).hint("rigs/racks/virtual.yaml shows all keys")
+                CommandError::invalid_file(lines.join("\n")).hint("the files in rigs/racks show all keys")
             }),
         }
     }
@@ -102,7 +116,16 @@ impl BoundRack {
             return Err(wrong(format!("more than {MOST_OCTETS} octets")));
         }
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Self { manifest: parse(&file, &stem, &text)?, file: Some(path.to_owned()) })
+        let kind = serde_yaml::from_str::<Kind>(&text).map(|file| file.kind);
+        if let Ok(RackKind::Emulated | RackKind::Lab) = kind {
+            let lab = LabDefinition::parse(&file, &stem, &text)?;
+            let manifest = match lab.kind {
+                RackKind::Emulated => rack_emulated::manifest(&lab),
+                RackKind::Lab | RackKind::Virtual => rack_hardware::lab::manifest(&lab),
+            };
+            return Ok(Self { manifest, lab: Some(lab), file: Some(path.to_owned()) });
+        }
+        Ok(Self { manifest: parse(&file, &stem, &text)?, lab: None, file: Some(path.to_owned()) })
     }
 }
 
@@ -112,12 +135,23 @@ impl RackSource for BoundRack {
     }
 
     fn open(&self) -> Result<Box<dyn Rack>, RackError> {
-        match self.manifest.kind {
-            RackKind::Virtual => Ok(Box::new(VirtualRack::from_manifest(self.manifest.clone()))),
-            RackKind::Emulated | RackKind::Lab => {
-                Err(RackError::Refused { action: "open the rack".to_owned(), why: not_here(self.manifest.kind) })
+        match (self.manifest.kind, &self.lab) {
+            (RackKind::Emulated, Some(lab)) => {
+                Ok(Box::new(EmulatedRack::new(lab.clone(), Programs::this_program()?)))
             }
+            (RackKind::Lab, Some(lab)) => Ok(Box::new(HardwareRack::new(lab.clone(), Programs::this_program()?))),
+            (RackKind::Virtual, _) => Ok(Box::new(VirtualRack::from_manifest(self.manifest.clone()))),
+            (RackKind::Emulated | RackKind::Lab, None) => Err(RackError::Refused {
+                action: "open the rack".to_owned(),
+                why: "its boards are not known; give its rack file".to_owned(),
+            }),
         }
+    }
+
+    fn forge(&self) -> Result<Forge, String> {
+        let Some(lab) = &self.lab else { return Ok(Forge::new()) };
+        let programs = firmware::programs(&lab.firmware.folder, &lab.profile.board).map_err(|e| e.to_string())?;
+        Ok(Forge::with_programs(programs))
     }
 
     fn at_once(&self) -> usize {
@@ -149,13 +183,23 @@ pub fn sound(manifest: &RackManifest) -> Result<(), String> {
     wrong.into_iter().next().map_or(Ok(()), Err)
 }
 
-fn not_here(kind: RackKind) -> String {
-    let kind = match kind {
-        RackKind::Virtual => "virtual",
-        RackKind::Emulated => "emulated",
-        RackKind::Lab => "lab",
-    };
-    format!("racks of kind `{kind}` are not in this build yet; there is `virtual`")
+/// The definition of an emulated rack of which only the manifest is known, as in a bundle.
+fn emulated_as(manifest: &RackManifest) -> Result<LabDefinition, String> {
+    let text = format!("kind: emulated\nfleet: {{ nodes: {} }}\n", manifest.fleet.nodes.len());
+    let mut lab = LabDefinition::parse("rack", "emulated", &text)
+        .map_err(|wrong| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    let lacks = |capability: &Capability| !manifest.capabilities.contains(capability);
+    lab.without = Capability::ALL.iter().copied().filter(lacks).collect();
+    lab.name.clone_from(&manifest.name);
+    lab.profile = manifest.profile.clone();
+    lab.fleet = manifest.fleet.clone();
+    Ok(lab)
+}
+
+/// Of a rack file, only what says how to read the rest.
+#[derive(Debug, Deserialize)]
+struct Kind {
+    kind: RackKind,
 }
 
 /// A rack file as written; what is left out is the embedded rack's.
@@ -234,7 +278,7 @@ fn parse(file: &str, stem: &str, text: &str) -> Result<RackManifest, Vec<Diagnos
         wrong.push(Diagnostic { file: file.to_owned(), line, column, message: format!("{path}: {message}") });
     };
     if written.kind != RackKind::Virtual {
-        complain("kind", not_here(written.kind));
+        complain("kind", "this is read as a virtual rack".to_owned());
     }
     let profile = profile(&written.profile, &mut complain);
     let WrittenFleet { nodes, floors, gateways, thread_every, config_version } = written.fleet;
@@ -327,7 +371,6 @@ mod tests {
     #[case("kind: virtual\nfleet:\n  nodes: 0\n", "r.yaml:3:3: fleet.nodes: 0 is outside 1 to 2000")]
     #[case("kind: virtual\nfleet: { nodes: 2001 }\n", "r.yaml:2:10: fleet.nodes: 2001 is outside 1 to 2000")]
     #[case("kind: virtual\nprofile: { board: nrf }\n", "r.yaml:2:12: profile.board: ")]
-    #[case("kind: emulated\n", "r.yaml:1:1: kind: racks of kind `emulated` are not in this build yet")]
     #[case("name: x\n", "missing field `kind`")]
     #[case("[]", "r.yaml:1:1: ")]
     fn a_wrong_rack_file_is_told_where(#[case] text: &str, #[case] want: &str) {

@@ -138,6 +138,8 @@ impl Rack for EmulatedRack {
             softdevice: None,
             mesh: self.definition.mesh.clone(),
             programs: self.programs.clone(),
+            // Ports and ttys of this bench are its own: no other process can want them.
+            locks: Some(folder.join("locks")),
             folder,
             relay: false,
             // Crashing firmware is what scenarios are made of; the bench restarts it as often as it takes.

@@ -10,6 +10,8 @@ use mk_campaign::{End, NodeInfo, NodeKind, Package, Policy, Record, StagePolicy}
 use mk_wire::Addr;
 use mk_wire::time::Instant;
 
+/// An image with its metadata, as a campaign takes it.
+#[must_use]
 pub fn package(image: &SuppliedImage) -> Package {
     Package {
         version: words::wire_version(image.version),
@@ -19,6 +21,8 @@ pub fn package(image: &SuppliedImage) -> Package {
     }
 }
 
+/// A policy in the campaign's words.
+#[must_use]
 pub fn policy(policy: &CampaignPolicy) -> Policy {
     let health = &policy.health;
     Policy {
@@ -55,6 +59,8 @@ pub fn policy(policy: &CampaignPolicy) -> Policy {
     }
 }
 
+/// A node in the campaign's words.
+#[must_use]
 pub fn info(spec: &NodeSpec) -> NodeInfo {
     NodeInfo {
         addr: words::addr(spec.id),
@@ -77,6 +83,8 @@ pub const fn stage(index: u8) -> StageIndex {
     StageIndex(index + 1)
 }
 
+/// An outcome in the ledger's words.
+#[must_use]
 pub fn outcome(outcome: mk_campaign::Outcome) -> Outcome {
     match outcome {
         mk_campaign::Outcome::Updated => Outcome::Updated,
@@ -87,6 +95,8 @@ pub fn outcome(outcome: mk_campaign::Outcome) -> Outcome {
     }
 }
 
+/// A finding of the health checks in the ledger's words.
+#[must_use]
 pub const fn health_fault(fault: mk_campaign::HealthFault) -> HealthFault {
     match fault {
         mk_campaign::HealthFault::ReportsMissing => HealthFault::ReportsMissing,

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 /// What a record means beside its fact.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it lives for a moment, and most of them are facts")]
 pub enum Sign {
     /// Something observable.
     Fact(About, Fact),

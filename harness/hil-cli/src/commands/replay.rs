@@ -9,10 +9,10 @@ use hil_engine::{Judgement, ReadLedger, judge, ledger};
 use hil_model::{Finding, RunRecord, Verdict};
 use hil_report::bundle::{self, Evidence};
 use hil_report::{timeline, xml_text::clean_line};
-use hil_scenario::{BindError, BindOptions, Forge, Plan, Scenario, bind, source};
+use hil_scenario::{BindError, BindOptions, Plan, Scenario, bind, source};
 
 use crate::exit::{CommandError, ExitClass};
-use crate::racks;
+use crate::racks::{self, RackSource as _};
 use crate::runner::FLAKY;
 
 /// Arguments of `hil replay`.
@@ -118,7 +118,10 @@ impl Case {
             .ok_or_else(|| wrong(format!("run.yaml: its scenario has no variant `{}`", clean_line(&run.name))))?;
         // A run without stimuli says so in the command that repeats it.
         let options = BindOptions { inject: !run.repeat.ends_with(" --no-inject") };
-        let plan = bind(&scenario, &run.rack, run.seed, &Forge::new(), options).map_err(|error| match error {
+        // A rack whose nodes ran real programs is judged by the images made of them.
+        let forge = racks::BoundRack::of_manifest(run.rack.clone()).and_then(|rack| rack.forge());
+        let forge = forge.map_err(|why| wrong(format!("run.yaml: {why}")))?;
+        let plan = bind(&scenario, &run.rack, run.seed, &forge, options).map_err(|error| match error {
             BindError::Invalid(d) => wrong(format!("run.yaml: the scenario in it is wrong: {}", lines(&d))),
             BindError::Lacks(_) => wrong(format!("run.yaml: {error}")),
         })?;

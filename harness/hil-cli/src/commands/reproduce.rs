@@ -70,7 +70,7 @@ fn bundle(args: &ReproduceArgs, out: &mut dyn Write, stop: &AtomicBool) -> Resul
         case.plan.clone()
     } else {
         let options = BindOptions { inject: case.plan.injected };
-        bind(&case.scenario, rack.manifest(), recorded.seed, &Forge::new(), options).map_err(unbound)?
+        bind(&case.scenario, rack.manifest(), recorded.seed, &forge(&rack)?, options).map_err(unbound)?
     };
     let repeated = once(&plan, &rack, stop)?;
     let before = case.ledger.ledger.digest();
@@ -92,10 +92,15 @@ fn bundle(args: &ReproduceArgs, out: &mut dyn Write, stop: &AtomicBool) -> Resul
     Ok(())
 }
 
+/// Where images for a rack come from.
+fn forge(rack: &BoundRack) -> Result<Forge, CommandError> {
+    rack.forge().map_err(|why| CommandError::new(ExitClass::RackFault, why))
+}
+
 fn scenario_file(args: &ReproduceArgs, out: &mut dyn Write, stop: &AtomicBool) -> Result<(), CommandError> {
     let file = load(&args.file)?;
     let rack = BoundRack::of_option(args.rack.as_deref())?;
-    let forge = Forge::new();
+    let forge = forge(&rack)?;
     let mut worst: Option<Verdict> = None;
     let mut differing = 0;
     for scenario in selection::scenarios(&[file])? {

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use hil_model::{RackKind, RunRecord, Seed, SuiteRecord, Verdict};
 use hil_report::xml_text::clean_line;
 use hil_report::{RunDir, timeline};
-use hil_scenario::{Forge, Scenario};
+use hil_scenario::Scenario;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -247,7 +247,7 @@ impl<'a> Session<'a> {
         let mut live =
             File::create_new(&path).map_err(|error| CommandError::internal(format!("{}: {error}", path.display())))?;
         let mut failed = None;
-        let forge = Forge::new();
+        let forge = self.rack.forge().map_err(|why| CommandError::new(ExitClass::RackFault, why))?;
         let dones = runner::run_all(scenarios, self.rack, &forge, settings, &self.stop, &mut |scenario, done| {
             let told = self.tell(scenario, done, &progress, &mut live, out);
             if let Err(error) = told {

@@ -13,6 +13,8 @@
 //! | `dump` | flash as octets, and what is found in it |
 //! | `firmware` | the programs that nodes run |
 //! | `hand` | the task at one board |
+//! | `hardware` | real boards: what a lab has around them |
+//! | `link` | the gateway's serial link, with the interposer in the middle |
 //! | `processes` | gateway and MeshOS |
 //! | `trail` | what is known of a node, in order |
 //! | `run` | inputs to facts |
@@ -23,7 +25,9 @@ mod actions;
 pub mod dump;
 pub mod firmware;
 pub mod hand;
+mod hardware;
 pub mod input;
+mod link;
 mod prepare;
 pub mod processes;
 mod run;
@@ -39,6 +43,7 @@ use hil_rack::{Observation, Rack, RackError};
 use rack_witness::air::Tap;
 
 pub use dump::FlashDump;
+pub use hardware::{HardwareRack, manifest};
 pub use input::{Input, Inputs, Sensed};
 
 use crate::board::RebootLimit;
@@ -174,6 +179,8 @@ pub struct LabSettings {
     pub mesh: MeshKeys,
     /// Programs to start.
     pub programs: Programs,
+    /// Where locks are; the usual folder when none is named.
+    pub locks: Option<PathBuf>,
     /// Files of a run: logs, journals.
     pub folder: PathBuf,
     /// The vendor's radio firmware, where boards need one.

@@ -19,6 +19,7 @@ use super::run::{GatewayHost, MeshosHost, Parts, Run};
 use super::trail::Trail;
 use super::{LabClock, LabSettings, SharedTap, Surroundings};
 use crate::board::BoardSettings;
+use crate::locks::LockFolder;
 use crate::error::{BoardError, Fault, Part};
 use crate::provision::{Firmware, Outfit, ProvisionPlan};
 
@@ -66,11 +67,14 @@ pub fn prepare(
         .enable_all()
         .build()
         .map_err(|error| broken("harness", error, "free memory or threads on this machine"))?;
-    let board_settings = BoardSettings {
+    let mut board_settings = BoardSettings {
         logs: Some(settings.folder.clone()),
         reboots: settings.reboots,
         ..BoardSettings::new(settings.programs.probe.clone(), "hil run")
     };
+    if let Some(folder) = &settings.locks {
+        board_settings.locks = LockFolder::at(folder.clone());
+    }
     let mut hands = Vec::new();
     for (place, board) in boards.iter().enumerate() {
         hands.push(Hand::start(runtime.handle(), place, board, &board_settings, inputs.clone())?);

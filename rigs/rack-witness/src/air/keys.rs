@@ -148,6 +148,15 @@ impl NetworkKeys {
         network::seal(&self.net, id.iv_index, header, &transport).ok().map(|pdu| pdu.to_vec())
     }
 
+    /// A short message under the application key as one network PDU with TTL 5; none where it does not fit.
+    #[must_use]
+    pub fn whole_message(&self, src: Addr, dst: Addr, seq: u32, access: &[u8]) -> Option<Vec<u8>> {
+        let id = MessageId { src, dst, iv_index: self.iv_index, seq };
+        let upper = self.upper(&id, Some(self.aid), false, access)?;
+        let header = Header { control: false, ttl: 5, seq, src, dst };
+        self.seal_whole(&id, &header, Some(self.aid), &upper)
+    }
+
     /// The segment in `place` of an upper transport PDU as a network PDU.
     #[must_use]
     pub fn seal_segment(

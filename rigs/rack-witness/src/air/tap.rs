@@ -7,7 +7,6 @@ use crate::message::AirMessage;
 use crate::meter::Meter;
 use hil_model::fact::Fact;
 use hil_model::{About, AirRule, GatewayId, NodeId, Party, RuleId, Span, Time};
-use mk_mesh::network::Header;
 use mk_wire::Addr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +37,6 @@ pub struct Passage {
 /// One PDU of a message, kept until the message is decided upon.
 #[derive(Debug, Clone)]
 struct Kept {
-    header: Header,
     part: Part,
     pdu: Arc<[u8]>,
 }
@@ -193,7 +191,7 @@ impl Tap {
         self.forget_oldest();
         self.count += 1;
         let order = self.count;
-        let kept = Kept { header: part.header, part: part.clone(), pdu: Arc::clone(&heard.pdu) };
+        let kept = Kept { part: part.clone(), pdu: Arc::clone(&heard.pdu) };
         let record = self.fates.entry((receiver, part.id)).or_insert_with(|| Record {
             fate: Fate::Waiting(Vec::new()),
             kept: Vec::new(),
