@@ -26,7 +26,7 @@ use crate::identity::{Purpose, Sighting};
 use crate::locks::LockFolder;
 use crate::power::{PowerSwitch, SelfTest, SelfTestLimits};
 use crate::probe::{AttachOptions, Attached, CoreStatus, Deadlines, FlashPart, FlashProgress, WorkerCommand};
-use crate::provision::ProvisionPlan;
+use crate::provision::{Firmware, ProvisionPlan};
 
 /// Requests that may wait for a board.
 const REQUESTS: usize = 16;
@@ -268,6 +268,24 @@ impl BoardHandle {
     /// As [`BoardHandle::read`].
     pub async fn read_region(&self, memory: Memory, region: Region) -> Result<Vec<u8>, BoardError> {
         self.read(self.definition.driver.probe_address(memory, region.start), region.length).await
+    }
+
+    /// Compares what lies in flash with a firmware file.
+    ///
+    /// # Errors
+    /// [`Fault::WrongFirmware`] when it is another, and as [`BoardHandle::read`].
+    pub async fn holds(&self, firmware: &Firmware) -> Result<(), BoardError> {
+        for part in &firmware.parts {
+            let length = u32::try_from(part.octets.len()).unwrap_or(u32::MAX);
+            let held = self.read(part.address, length).await?;
+            if held != part.octets {
+                let short = |octets: &[u8]| fixture_images::hex(&fixture_images::sha256(octets)[..4]);
+                let what = format!("{} at {:#010x}", firmware.name, part.address);
+                let fault = Fault::WrongFirmware { what, expected: short(&part.octets), found: short(&held) };
+                return Err(BoardError::new(self.name(), Part::Firmware, fault));
+            }
+        }
+        Ok(())
     }
 
     /// Writes RAM or registers.

@@ -39,7 +39,7 @@ pub(super) struct Owner {
     may_close: Arc<AtomicBool>,
     standing: Arc<watch::Sender<Standing>>,
     events: mpsc::Sender<BoardEvent>,
-    _locks: Vec<Lock>,
+    locks: Vec<Lock>,
 }
 
 /// The probe, and whether it is attached.
@@ -127,7 +127,7 @@ impl Owner {
             settings,
             standing,
             events,
-            _locks: locks,
+            locks,
         };
         owner.open_console().map_err(|fault| BoardError::new(name, Part::Console, fault))?;
         Ok(owner)
@@ -149,6 +149,7 @@ impl Owner {
         self.may_close.store(true, Ordering::SeqCst);
         self.link.detach().await;
         self.close_console().await;
+        self.locks.clear();
         self.standing.send_replace(Standing::Closed);
     }
 
