@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn nonsense_is_answered_only_after_a_line_reset() {
         let (mut line, mut port) = (Line::default(), Port::default());
-        line.drive(Some(&mut port), READ_DPIDR | 0x20, 8);
+        line.drive(Some(&mut port), READ_DPIDR ^ 0x20, 8);
         assert_eq!(line.sample(3), 7);
         line.drive(Some(&mut port), READ_DPIDR, 8);
         assert_eq!(line.sample(3), 7);

@@ -263,7 +263,8 @@ impl Node {
         while let Ok((order, answer)) = self.orders.try_recv() {
             let stop = matches!(order, Order::Stop);
             let result = self.carry_out(order);
-            // A caller that no longer waits has had its time-out.
+            // Whoever hears the answer may look at once. One that no longer waits has had its time-out.
+            self.publish();
             let _ = answer.send(result);
             if stop {
                 self.parts.stop.store(true, Ordering::Release);
