@@ -30,6 +30,7 @@ const MAX_LINE: usize = 512;
 /// First register of the radio, and its length.
 const RADIO: (u32, u32) = (0x4000_1000, 0x1000);
 const WATCHDOG: (u32, u32) = (0x4001_0000, 0x1000);
+const UART_START_RECEIVER: u32 = 0x4000_2000;
 const UART_TXD: u32 = 0x4000_251C;
 const UART_BAUD: u32 = 0x4000_2524;
 
@@ -46,6 +47,8 @@ pub(crate) enum Store {
     Watchdog(u32, u32),
     /// The baud rate register.
     Baud(u32),
+    /// The UART's receiver was switched on.
+    Receiver,
     /// The fence of that number.
     Fence(u32),
     /// The UART has been given octets while a power cut is armed.
@@ -178,6 +181,7 @@ impl Reader<'_> {
                 self.tell(Store::Fence(value));
             }
             _ if address == UART_TXD => self.sent += 1,
+            _ if address == UART_START_RECEIVER => self.tell(Store::Receiver),
             _ if address == UART_BAUD => self.tell(Store::Baud(value)),
             _ if within(RADIO) => self.tell(Store::Radio(address - RADIO.0, value)),
             _ if within(WATCHDOG) => self.tell(Store::Watchdog(address - WATCHDOG.0, value)),

@@ -126,7 +126,12 @@ impl Node {
                 Store::Cut(fired) => ended.cut = Some(fired),
                 Store::Ended(words) => ended.words = words,
                 Store::FileFailed(error) => self.event(BenchEventKind::MachineFailed { reason: error.to_string() }),
-                Store::Radio(..) | Store::Watchdog(..) | Store::Baud(_) | Store::Fence(_) | Store::Sent => {}
+                Store::Radio(..)
+                | Store::Watchdog(..)
+                | Store::Baud(_)
+                | Store::Receiver
+                | Store::Fence(_)
+                | Store::Sent => {}
             }
         }
         if let Some(uart) = &mut uart {

@@ -174,6 +174,12 @@ impl Node {
                 Store::Radio(..) => {}
                 Store::Watchdog(offset, value) => self.parts.watchdog.store(now, offset, value),
                 Store::Baud(register) => self.console.set_divider(register),
+                Store::Receiver => {
+                    // QEMU looks again at octets that came before only when something else wakes it.
+                    if let Some(core) = &mut self.parts.core {
+                        core.process.qtest.word(self.machine.cells.scratch)?;
+                    }
+                }
                 Store::Fence(number) => {
                     if let Some((reason, _)) = self.parts.resets.pop_front_if(|(_, fence)| *fence == number) {
                         self.applied_reset(reason);
