@@ -57,6 +57,23 @@ enum Command {
     Sweep(commands::sweep::SweepArgs),
     /// Is a rack complete, answering and right? What to do if not.
     Doctor(commands::doctor::DoctorArgs),
+    /// Write firmware to boards: provision them, or one file to one board.
+    Flash(commands::flash::FlashArgs),
+    /// Listen to a board.
+    Console(commands::console::ConsoleArgs),
+    /// Switch boards on and off, and try the switches.
+    Power(commands::power::PowerArgs),
+    /// The process in which the probe library runs; started by other commands.
+    #[command(hide = true)]
+    ProbeWorker,
+    /// The gateway as a process of a rack; started by other commands.
+    #[command(hide = true)]
+    GatewayProcess(Words),
+    /// MeshOS as a process of a rack; started by other commands.
+    #[command(hide = true)]
+    MeshosProcess(Words),
+    /// The same scenarios on several racks, verdicts side by side.
+    Parity(commands::parity::ParityArgs),
     /// Check scenario and rack files.
     Check(commands::check::CheckArgs),
     /// The manual of faults and expectations.
@@ -69,6 +86,14 @@ enum Command {
     Package(commands::package::PackageArgs),
 }
 
+/// A command line for another program.
+#[derive(Debug, clap::Args)]
+struct Words {
+    /// Passed on as they are.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
+}
+
 /// What may stand first and does not start `run`.
 const OWN: [&str; 5] = ["-h", "--help", "-V", "--version", "help"];
 
@@ -77,6 +102,12 @@ const OWN: [&str; 5] = ["-h", "--help", "-V", "--version", "help"];
 pub fn main() -> ExitCode {
     // clap exits with 2 by itself on a usage error.
     let cli = Cli::parse_from(with_default_command(std::env::args_os()));
+    // Other programs that live in this one, so that a rack needs nothing but it.
+    match cli.command {
+        Command::GatewayProcess(Words { words }) => return mk_linux::gateway::main(words),
+        Command::MeshosProcess(Words { words }) => return mk_linux::meshos::main(words),
+        _ => {}
+    }
     let mut out = std::io::stdout().lock();
     let result = match &cli.command {
         Command::Run(args) => commands::run::run(args, &mut out),
@@ -86,6 +117,13 @@ pub fn main() -> ExitCode {
         Command::Campaign(args) => commands::campaign::run(args, &mut out),
         Command::Sweep(args) => commands::sweep::run(args, &mut out),
         Command::Doctor(args) => commands::doctor::run(args, &mut out),
+        Command::Flash(args) => commands::flash::run(args, &mut out),
+        Command::Console(args) => commands::console::run(args, &mut out),
+        Command::Power(args) => commands::power::run(args, &mut out),
+        Command::ProbeWorker => commands::probe_worker::run(),
+        // Ended above.
+        Command::GatewayProcess(_) | Command::MeshosProcess(_) => Ok(()),
+        Command::Parity(args) => commands::parity::run(args, &mut out),
         Command::Check(args) => commands::check::run(args, &mut out),
         Command::Faults(args) => commands::faults::run(args, &mut out),
         Command::Serve(args) => commands::serve::run(args, &mut out),

@@ -15,6 +15,7 @@ use hil_scenario::forge::{Lies, Recipe};
 use hil_scenario::{BindOptions, Forge, bind, source};
 use mk_boot::geometry;
 
+use super::{bench, doctor_lab, doctor_suggest};
 use crate::exit::{CommandError, ExitClass};
 use crate::racks::{BoundRack, RackSource};
 use crate::runner;
@@ -34,12 +35,24 @@ expect:
 Examples:
   hil doctor
   hil doctor --rack rigs/racks/virtual.yaml
+  hil doctor --rack my-lab.yaml                    every probe, port, power switch, gateway and firmware
+  hil doctor --rack my-lab.yaml --power            and cuts the power of every board, to see whether it goes
+  hil doctor --suggest --output my-lab.yaml        writes a rack file of what is plugged in
 
-Exit code 0: all is well; 3: the rack file is wrong; 5: something of the rack is.")]
+Boards are read and never written. Exit code 0: all is well; 3: the rack file is wrong; 5: something of the rack is.")]
 pub struct DoctorArgs {
     /// Rack file; the embedded virtual rack when left out.
     #[arg(long, value_name = "FILE")]
     rack: Option<PathBuf>,
+    /// Also switch every board off and on, and demand that it vanishes and comes back.
+    #[arg(long, requires = "rack")]
+    power: bool,
+    /// Write a rack file of the probes and ports that are plugged in.
+    #[arg(long, conflicts_with = "rack")]
+    suggest: bool,
+    /// Where the suggested rack file goes, a file that is not there yet; standard output when left out.
+    #[arg(long, value_name = "FILE", requires = "suggest")]
+    output: Option<PathBuf>,
 }
 
 /// One line of the table.
@@ -54,6 +67,12 @@ struct Check {
 /// # Errors
 /// The rack file is wrong, or something of the rack is.
 pub fn run(args: &DoctorArgs, out: &mut dyn Write) -> Result<(), CommandError> {
+    if args.suggest {
+        return doctor_suggest::run(args.output.as_deref(), out);
+    }
+    if let Some(path) = args.rack.as_deref().filter(|path| bench::has_boards(path)) {
+        return doctor_lab::run(path, args.power, out);
+    }
     let rack = BoundRack::of_option(args.rack.as_deref())?;
     let manifest = rack.manifest();
     let forge = Forge::new();

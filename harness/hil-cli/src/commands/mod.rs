@@ -7,13 +7,21 @@ use hil_model::Composition;
 
 use crate::exit::CommandError;
 
+pub mod bench;
 pub mod campaign;
 pub mod check;
+pub mod console;
 pub mod doctor;
+pub mod doctor_lab;
+pub mod doctor_suggest;
 pub mod explore;
 pub mod faults;
+pub mod flash;
 pub mod image;
 pub mod package;
+pub mod parity;
+pub mod power;
+pub mod probe_worker;
 pub mod replay;
 pub mod reproduce;
 pub mod run;
