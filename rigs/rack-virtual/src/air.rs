@@ -1,6 +1,7 @@
 //! Messages between gateways and nodes: hand-over, loss, latency, the interposer, arrival.
 
 use crate::air_level::{Handed, Landing, Load, Missed, Way};
+use crate::link_air::datagram_air;
 use crate::world::{Due, World};
 use hil_model::{About, Fact, NodeId, Party, Span, Time, Witness};
 use mk_node::Received;
@@ -163,8 +164,14 @@ impl World {
         self.hand_over(gateway, load, Way::Down(&listening), flight);
     }
 
-    /// A gateway sends a CoAP datagram to a node.
-    pub(crate) fn send_datagram(&mut self, gateway: usize, to: Addr, bytes: &[u8]) {
+    /// A gateway sends a CoAP datagram of so many frames to a node; `data` where it carries a block of the image.
+    pub(crate) fn send_datagram(&mut self, gateway: usize, to: Addr, data: bool, frames: u16, bytes: &[u8]) {
+        let meter = &mut self.gateways[gateway].meter;
+        if data {
+            meter.datagram(self.now, frames, datagram_air(bytes.len()));
+        } else {
+            meter.control(frames);
+        }
         let Some(node) = words::node(to).filter(|n| n.index() < self.nodes.len()).map(NodeId::index) else { return };
         let from = Party::Gateway(self.gateways[gateway].id);
         let load = Load::Datagram { octets: bytes.len() };

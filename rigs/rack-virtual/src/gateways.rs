@@ -110,7 +110,7 @@ impl World {
             out.extend_from_slice(message.bytes);
             match carrier {
                 Carrier::Mesh => self.send_access(gateway, to, data, pdus, spacing, &out),
-                Carrier::Thread => self.send_datagram(gateway, to, &out),
+                Carrier::Thread => self.send_datagram(gateway, to, data, pdus, &out),
             }
             self.gateways[gateway].out = out;
         }

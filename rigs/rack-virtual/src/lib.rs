@@ -6,6 +6,8 @@
 
 mod air;
 mod air_level;
+#[cfg(test)]
+mod calibration;
 mod gateways;
 mod hardware;
 mod kernel;

@@ -12,6 +12,9 @@ use hil_model::{Seed, Span, Time};
 /// Effective loss of a segment by throttle: permille of the channel, probability in 32-bit fixed point.
 const LOSS: [(u16, f64); 5] = [(200, 2e-7), (400, 2e-7), (600, 5e-7), (800, 7.5e-6), (1000, 7.5e-5)];
 
+/// One in 32-bit fixed point.
+const TWO_TO_32: f64 = 4_294_967_296.0;
+
 /// Mean time a relay or sender needs for one PDU (radio model, section 3).
 const HOP: Span = Span::micros(9_200);
 /// One acknowledgement wait of a unicast segmented message (section 5).
@@ -35,8 +38,22 @@ impl LinkLevel {
     #[must_use]
     pub fn new(building: Building) -> Self {
         let Building { seed, gateways, budgets, segment_interval } = building;
-        let air = |(id, throttle): (hil_model::GatewayId, u16)| LinkAir::new(seed, id.0, budgets.len(), throttle);
+        let air = |(id, throttle): (hil_model::GatewayId, u16)| {
+            LinkAir::new(seed, id.0, budgets.len(), load_permille(throttle, segment_interval))
+        };
         Self { gateways: gateways.into_iter().map(air).collect(), budgets, segment_interval }
+    }
+
+    /// The air of a building that loses each segment with this probability.
+    #[cfg(test)]
+    pub fn with_loss(building: Building, probability: f64) -> Self {
+        let mut level = Self::new(building);
+        for air in &mut level.gateways {
+            air.threshold = (probability * TWO_TO_32).round() as u32;
+            air.tracks = (0..air.tracks.len()).map(|node| air.track(node, 0)).collect();
+            air.up = (0..air.up.len()).map(|node| air.track(node, 1 << 40)).collect();
+        }
+        level
     }
 
     fn latency(&self, load: Load, budget: LinkBudget) -> Span {
@@ -80,7 +97,7 @@ impl LinkLevel {
 
 impl Air for LinkLevel {
     fn set_throttle(&mut self, gateway: usize, permille: u16) {
-        self.gateways[gateway].set_throttle(permille);
+        self.gateways[gateway].set_throttle(load_permille(permille, self.segment_interval));
     }
 
     fn begin_train(&mut self, gateway: usize, nodes: &[u16]) {
@@ -107,7 +124,16 @@ pub fn loss_threshold(throttle_permille: u16) -> u32 {
         .unwrap_or((LOSS[LOSS.len() - 2], LOSS[LOSS.len() - 1]));
     let share = f64::from(t - low.0) / f64::from(high.0 - low.0);
     let p = (low.1.ln() + share * (high.1.ln() - low.1.ln())).exp();
-    (p * 4_294_967_296.0).round() as u32
+    (p * TWO_TO_32).round() as u32
+}
+
+/// The throttle whose load a gateway comes to: segments further apart than the least of the standard leave more of the air
+/// free than the throttle demands (radio model, section 7 and preset `zephyr`).
+fn load_permille(throttle_permille: u16, segment_interval: Span) -> u16 {
+    /// The interval for which the table of losses was made.
+    const INTERVAL_US: u64 = 10_000;
+    let bound = 1_000 * INTERVAL_US / segment_interval.as_micros().max(1);
+    throttle_permille.min(u16::try_from(bound).unwrap_or(u16::MAX))
 }
 
 /// A train of segments to one node, with the place of its next loss.
@@ -222,19 +248,33 @@ pub fn unicast_latency(budget: LinkBudget, pdus: u16, segment_interval: Span) ->
     HOP.times(u64::from(budget.hops)) + segment_interval.times(u64::from(pdus.saturating_sub(1))) + ack
 }
 
+/// Octets of a fragment's payload, and of MAC, 6LoWPAN and PHY headers around it (radio model, section 10).
+const FRAGMENT: usize = 96;
+const HEADERS: usize = 37;
+/// Compressed IPv6 and UDP headers.
+const NETWORK: usize = 10;
+/// An octet of 802.15.4 on the air, and the acknowledgement of a frame.
+const OCTET_US: u64 = 32;
+const ACK_US: u64 = 352;
+
+fn frames(octets: usize) -> usize {
+    (octets + NETWORK).div_ceil(FRAGMENT).max(1)
+}
+
+/// Air that one CoAP datagram of `octets` occupies on its first hop: its frames and their acknowledgements.
+#[must_use]
+pub fn datagram_air(octets: usize) -> Span {
+    let frames = frames(octets);
+    Span::micros(OCTET_US * (octets + NETWORK + HEADERS * frames) as u64 + ACK_US * frames as u64)
+}
+
 /// Time of one CoAP datagram of `octets` between border router and a node `hops` away (radio model, section 10): per
 /// frame back-off, acknowledgement and turnaround, per octet 32 us, 4 ms of processing at the end.
 #[must_use]
 pub fn datagram_latency(octets: usize, hops: u8) -> Span {
-    /// Octets of a fragment's payload, and of MAC, 6LoWPAN and PHY headers around it.
-    const FRAGMENT: usize = 96;
-    const HEADERS: usize = 37;
-    /// Compressed IPv6 and UDP headers.
-    const NETWORK: usize = 10;
     const PER_FRAME_US: u64 = 2_440;
-    let octets = octets + NETWORK;
-    let frames = octets.div_ceil(FRAGMENT).max(1);
-    let one_hop = PER_FRAME_US * frames as u64 + 32 * (octets + HEADERS * frames) as u64;
+    let frames = frames(octets);
+    let one_hop = PER_FRAME_US * frames as u64 + OCTET_US * (octets + NETWORK + HEADERS * frames) as u64;
     Span::micros(one_hop * u64::from(hops.max(1)) + 4_000)
 }
 

@@ -146,8 +146,12 @@ impl Tap {
 
     /// Air use of a gateway since the last report; none when it sent no data.
     pub fn air_use(&mut self, gateway: GatewayId, throttle_permille: u16) -> Option<Fact> {
+        self.meters.get_mut(&gateway)?.report(throttle_permille)
+    }
+
+    fn meter(&mut self, gateway: GatewayId) -> &mut Meter {
         let TapSettings { copies, slack_pdus } = self.settings;
-        self.meters.get_mut(&gateway)?.report_with(throttle_permille, copies, slack_pdus)
+        self.meters.entry(gateway).or_insert_with(|| Meter::new(copies, slack_pdus))
     }
 
     /// Hears a transmission. Called once for each, whoever receives it.
@@ -157,7 +161,7 @@ impl Tap {
             let last = self.last_seq.entry(part.header.src).or_default();
             *last = part.header.seq.max(*last);
             if let Party::Gateway(gateway) = party(part.header.src) {
-                let meter = self.meters.entry(gateway).or_default();
+                let meter = self.meter(gateway);
                 counted.data.iter().for_each(|at| meter.data(*at, 1, Span::ZERO));
                 meter.control(counted.control);
             }
@@ -172,7 +176,7 @@ impl Tap {
         let Some(part) = &heard.part else { return as_it_came() };
         let from = party(part.header.src);
         if let Party::Gateway(gateway) = from {
-            self.meters.entry(gateway).or_default().delivered(1, 0);
+            self.meter(gateway).delivered(1, 0);
         }
         let meant = !part.header.dst.is_unicast() || receiver == Party::AnyNode || party(part.header.dst) == receiver;
         // One receiver may be named where the line cannot tell nodes apart: the one the message is for.
@@ -246,7 +250,14 @@ impl Tap {
         passages
     }
 
-    fn settle(&mut self, receiver: Party, id: MessageId, fate: Fate, kept: Vec<Kept>, message: Option<Arc<AirMessage>>) {
+    fn settle(
+        &mut self,
+        receiver: Party,
+        id: MessageId,
+        fate: Fate,
+        kept: Vec<Kept>,
+        message: Option<Arc<AirMessage>>,
+    ) {
         if let Some(record) = self.fates.get_mut(&(receiver, id)) {
             record.fate = fate;
             record.kept = kept;
