@@ -93,6 +93,8 @@ pub(crate) struct NodeFlash {
     /// Where the next erase belongs to the operation just counted.
     erase_goes_on_at: Option<u32>,
     cut: Option<ArmedCut>,
+    /// A cut has come: nothing of this machine counts any more.
+    dark: bool,
     seed: u64,
 }
 
@@ -115,6 +117,7 @@ impl NodeFlash {
             counts: FlashCounts::default(),
             erase_goes_on_at: None,
             cut: None,
+            dark: false,
             seed,
         };
         flash.save()?;
@@ -148,7 +151,18 @@ impl NodeFlash {
         self.cut.is_some()
     }
 
-    /// The machine was reset or is new: the controller is closed.
+    /// Whether it matters on which side of a power cut something was done: one is armed, or has just come.
+    pub const fn in_doubt(&self) -> bool {
+        self.cut.is_some() || self.dark
+    }
+
+    /// The machine is new.
+    pub const fn machine_started(&mut self) {
+        self.dark = false;
+        self.machine_reset();
+    }
+
+    /// The machine was reset: the controller is closed.
     pub const fn machine_reset(&mut self) {
         self.config = 0;
         self.erase_goes_on_at = None;
@@ -263,6 +277,7 @@ impl NodeFlash {
         let cut = self.cut.filter(|cut| cut.at == this);
         if cut.is_some() {
             self.cut = None;
+            self.dark = true;
         }
         cut
     }

@@ -6,6 +6,7 @@ use crate::{
     hex,
     link::{ANSWER, Link},
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     os::fd::BorrowedFd,
     time::{Duration, Instant},
@@ -155,6 +156,16 @@ impl Gdb {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the core has stopped, and why, waiting a little for it.
+    pub fn wait(&mut self, time: Duration) -> Result<Option<Stop>, MachineError> {
+        if self.running {
+            let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
+            // An interrupted wait is a shorter one.
+            let _ = poll(&mut [PollFd::from_borrowed_fd(self.link.fd(), PollFlags::IN)], Some(&timeout));
+        }
+        self.poll()
     }
 
     /// Stops the core. `None` if it did not run.

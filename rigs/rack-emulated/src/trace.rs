@@ -10,9 +10,12 @@ use crate::{
     hex,
     wake::Waker,
 };
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, pidfd_send_signal},
+};
 use std::{
-    io::Read,
+    io::{ErrorKind, Read},
     os::fd::OwnedFd,
     process::ChildStderr,
     sync::{
@@ -20,12 +23,19 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::Sender,
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Lines of other output kept: what QEMU says when it dies.
 const WORDS: usize = 24;
 /// Longest line kept; the rest of a longer one is dropped.
 const MAX_LINE: usize = 512;
+
+/// A burst of flash writes is read in portions: waking for every line would cost more than the lines.
+const GATHER: Duration = Duration::from_micros(200);
+/// Changes are on file after this time at the latest, and before the thread sleeps.
+const SAVE: Duration = Duration::from_millis(50);
 
 /// First register of the radio, and its length.
 const RADIO: (u32, u32) = (0x4000_1000, 0x1000);
@@ -97,21 +107,40 @@ pub(crate) struct Sink {
 
 /// Reads until QEMU ends.
 pub(crate) fn read(mut input: ChildStderr, sink: &Sink) {
-    let mut reader = Reader { sink, sent: 0, dark: false, words: Vec::new(), told: false };
+    let mut reader = Reader { sink, sent: 0, dark: false, words: Vec::new(), told: false, burst: false };
     let mut line = Vec::with_capacity(MAX_LINE);
     let mut chunk = vec![0; 64 * 1024];
+    let mut saved = Instant::now();
+    let mut unsaved = false;
     loop {
+        if unsaved && (saved.elapsed() >= SAVE || !more(&input)) {
+            reader.save();
+            (unsaved, saved) = (false, Instant::now());
+        }
         let n = match input.read(&mut chunk) {
             Ok(0) => break,
             Ok(n) => n,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(_) => break,
         };
         reader.chunk(&chunk[..n], &mut line);
+        if std::mem::take(&mut reader.burst) {
+            unsaved = true;
+            if n < chunk.len() / 2 {
+                thread::sleep(GATHER);
+            }
+        }
     }
+    reader.save();
     let words = std::mem::take(&mut reader.words);
     reader.tell(Store::Ended(words));
     reader.sink.waker.wake();
+}
+
+/// Whether more comes within a moment.
+fn more(input: &ChildStderr) -> bool {
+    let moment = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+    poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&moment)).is_ok_and(|ready| ready > 0)
 }
 
 struct Reader<'a> {
@@ -121,6 +150,8 @@ struct Reader<'a> {
     dark: bool,
     words: Vec<String>,
     told: bool,
+    /// The flash was written to.
+    burst: bool,
 }
 
 impl Reader<'_> {
@@ -141,15 +172,21 @@ impl Reader<'_> {
         }
         self.sink.sent.store(self.sent, Ordering::Release);
         if let Some(flash) = &mut flash {
-            if flash.armed() && self.sent > before {
+            if flash.in_doubt() && self.sent > before {
                 self.tell(Store::Sent);
-            }
-            if let Err(error) = flash.save() {
-                self.tell(Store::FileFailed(error));
             }
         }
         drop(flash);
         if std::mem::take(&mut self.told) {
+            self.sink.waker.wake();
+        }
+    }
+
+    fn save(&mut self) {
+        let Some(flash) = self.sink.flash.clone() else { return };
+        let saved = flash.lock().unwrap_or_else(PoisonError::into_inner).save();
+        if let Err(error) = saved {
+            self.tell(Store::FileFailed(error));
             self.sink.waker.wake();
         }
     }
@@ -167,6 +204,7 @@ impl Reader<'_> {
         let within = |(start, length): (u32, u32)| (start..start + length).contains(&address);
         match flash {
             Some(flash) if flash.concerns(address) => {
+                self.burst = true;
                 if let Some(fired) = flash.store(address, value) {
                     self.dark = true;
                     // An error means that it is gone already.

@@ -16,6 +16,7 @@ use crate::{
     process::Process,
     trace::FENCE,
 };
+use std::time::Duration;
 
 /// Bits of DHCSR as written.
 mod dhcsr {
@@ -45,6 +46,8 @@ const THUMB: u32 = 1 << 24;
 const SYSTEM_SPACE: u32 = 0xE000_0000;
 /// High octet of a BKPT instruction.
 const BKPT: u8 = 0xBE;
+/// How long a debugger's question whether the core has halted may take.
+const PATIENCE: Duration = Duration::from_micros(500);
 /// Most comparators of any machine.
 const COMPARATORS: usize = 8;
 
@@ -136,6 +139,15 @@ impl Core {
     /// Takes in stops of the core.
     pub fn poll(&mut self) -> Result<(), MachineError> {
         match self.process.gdb.poll()? {
+            Some(stop) => self.stopped(stop),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for a debugger that asks again and again: it gets its answer a little later, and the core the processor.
+    pub(in crate::debug) fn poll_patiently(&mut self) -> Result<(), MachineError> {
+        let debugged = self.registers.control & dhcsr::DEBUG_ENABLE != 0;
+        match self.process.gdb.wait(if debugged { PATIENCE } else { Duration::ZERO })? {
             Some(stop) => self.stopped(stop),
             None => Ok(()),
         }

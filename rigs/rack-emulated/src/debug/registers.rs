@@ -120,7 +120,7 @@ impl Core {
     }
 
     fn read_dhcsr(&mut self) -> Result<u32, MachineError> {
-        self.poll()?;
+        self.poll_patiently()?;
         let registers = &self.registers;
         let mut value = registers.control & 0xF | dhcsr::REGISTER_READY;
         if registers.lockup {

@@ -87,7 +87,7 @@ impl Node {
     fn load(&mut self, process: &mut Process) -> Result<(), MachineError> {
         if let Some(flash) = &self.flash {
             let mut flash = flash.lock().unwrap_or_else(PoisonError::into_inner);
-            flash.machine_reset();
+            flash.machine_started();
             process.qtest.queue_word(NVMC_CONFIG, 2);
             process.qtest.queue_word(NVMC_ERASE_ALL, 1);
             process.qtest.queue_word(NVMC_CONFIG, 1);

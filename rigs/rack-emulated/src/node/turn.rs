@@ -248,11 +248,11 @@ impl Node {
 
     /// Octets that the UART has been given, while a power cut makes that matter.
     fn known_sent(&self) -> Option<u64> {
-        let armed = self
+        let in_doubt = self
             .flash
             .as_ref()
-            .is_some_and(|flash| flash.lock().unwrap_or_else(PoisonError::into_inner).armed());
-        armed.then(|| self.parts.sent.load(Ordering::Acquire))
+            .is_some_and(|flash| flash.lock().unwrap_or_else(PoisonError::into_inner).in_doubt());
+        in_doubt.then(|| self.parts.sent.load(Ordering::Acquire))
     }
 
     fn serial(&mut self) -> Result<(), MachineError> {

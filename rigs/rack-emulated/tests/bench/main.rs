@@ -5,6 +5,8 @@
 mod air;
 mod flash;
 mod life;
+
+mod probe;
 mod programs;
 mod rig;
 mod serial;
@@ -33,6 +35,6 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Each test runs machines of its own.
     arguments.test_threads = arguments.test_threads.or(Some(2));
-    let rules = [life::RULES, flash::RULES, serial::RULES, air::RULES].concat();
+    let rules = [life::RULES, flash::RULES, serial::RULES, air::RULES, probe::RULES].concat();
     libtest_mimic::run(&arguments, rules.into_iter().map(trial).collect()).exit();
 }
