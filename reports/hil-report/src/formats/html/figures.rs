@@ -4,8 +4,9 @@
 use super::axis::Axis;
 use super::story::{Air, Doing, Lane, MarkKind, Stage, Story};
 use crate::xml_text::{clean_line, escape};
-use hil_model::fact::OutcomeClass;
-use hil_model::{NodeId, RunRecord, StageIndex, words};
+use hil_model::fact::{Outcome, OutcomeClass};
+use hil_model::{NodeId, RunRecord, StageIndex, Time, words};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Width of every figure.
@@ -70,7 +71,7 @@ const CLASSES: [(Option<OutcomeClass>, &str); 6] = [
 ];
 
 fn outcome_of(story: &Story, node: NodeId) -> Option<OutcomeClass> {
-    story.lanes.get(&node).and_then(|lane| lane.outcome.as_ref()).map(hil_model::fact::Outcome::class)
+    story.lanes.get(&node).and_then(|lane| lane.outcome.as_ref()).map(Outcome::class)
 }
 
 // --- stages ------------------------------------------------------------------------------------------------------------
@@ -172,14 +173,14 @@ fn tiles(story: &Story) -> String {
     let mut body = String::from("<div class=\"tiles\">");
     for (node, lane) in story.lanes.iter().take(MAX_TILES) {
         let outcome = lane.outcome.as_ref();
-        let text = outcome.map_or_else(|| "no word on it".to_owned(), words::outcome);
-        let _ = write!(
-            body,
-            "<span class=\"tile c-{}\" title=\"{node}: {}\">{}</span>",
-            class(outcome.map(hil_model::fact::Outcome::class)),
-            line(&text),
-            node.0
-        );
+        // An update is what the colour says; anything else wants words.
+        let title = match outcome {
+            Some(Outcome::Updated) => String::new(),
+            Some(other) => format!(" title=\"{node}: {}\"", line(&words::outcome(other))),
+            None => format!(" title=\"{node}: no word on it\""),
+        };
+        let class = class(outcome.map(Outcome::class));
+        let _ = write!(body, "<span class=\"tile c-{class}\"{title}>{}</span>", node.0);
     }
     body += "</div>\n";
     let note = match story.lanes.len() {
@@ -200,9 +201,18 @@ fn lanes(story: &Story) -> String {
     let top = 18.0;
     let height = top + LANE * chosen.len() as f64 + 6.0;
     let mut body = grid(&axis, top, height);
+    let (mut plain, mut notable) = (Plain::default(), String::new());
     for (i, (node, lane)) in chosen.iter().enumerate() {
-        body += &one_lane(&axis, **node, lane, top + LANE * i as f64);
+        let y = top + LANE * i as f64;
+        let _ = writeln!(body, "<text x=\"0\" y=\"{:.1}\" class=\"lbl\">{node}</text>", y + 10.0);
+        if lane.notable() {
+            notable += &one_lane(&axis, **node, lane, y);
+        } else {
+            plain.add(&axis, lane, y);
+        }
     }
+    body += &plain.drawn();
+    body += &notable;
     let shown = match (chosen.len(), story.lanes.len()) {
         (shown, all) if shown < all => format!("{shown} of {all} nodes, the notable ones first; "),
         _ => String::new(),
@@ -242,17 +252,61 @@ fn grid(axis: &Axis, top: f64, bottom: f64) -> String {
     body
 }
 
+const fn doing(doing: Doing) -> (&'static str, &'static str) {
+    match doing {
+        Doing::Old => ("s-old", "old image"),
+        Doing::Trial => ("s-trial", "trial"),
+        Doing::New => ("s-new", "new image"),
+        Doing::Down => ("s-down", "down or booting"),
+    }
+}
+
+/// The lanes on which nothing out of the ordinary happened: one path for all that looks the same. In a suite they are
+/// most of the page, and their times are in the timeline.
+#[derive(Default)]
+struct Plain(BTreeMap<(&'static str, &'static str), String>);
+
+impl Plain {
+    fn bar(&mut self, class: (&'static str, &'static str), x: f64, y: f64, width: f64, height: u8) {
+        let width = width.max(0.8);
+        let _ = write!(self.0.entry(class).or_default(), "M{x:.1} {y:.0}h{width:.1}v{height}h-{width:.1}z");
+    }
+
+    fn add(&mut self, axis: &Axis, lane: &Lane, y: f64) {
+        for segment in &lane.segments {
+            let (x0, x1) = (axis.at(segment.from), axis.at(segment.to));
+            self.bar(doing(segment.doing), x0, y + 2.0, x1 - x0, 8);
+        }
+        if let Some((from, until)) = lane.receiving {
+            let (x0, x1) = receiving(axis, from, until);
+            self.bar(("s-recv", "receiving"), x0, y + 11.0, x1 - x0, 2);
+        }
+        for mark in &lane.marks {
+            self.bar(("k-reset", "reset"), axis.at(mark.at) - 0.6, y + 1.0, 1.2, 10);
+        }
+    }
+
+    /// Marks over segments, whatever their names.
+    fn drawn(&self) -> String {
+        let (marks, bars): (Vec<_>, Vec<_>) = self.0.iter().partition(|((class, _), _)| *class == "k-reset");
+        let path = |((class, words), d): (&(&str, &str), &String)| {
+            format!("<path class=\"{class}\" d=\"{d}\"><title>{words}</title></path>\n")
+        };
+        bars.into_iter().chain(marks).map(path).collect()
+    }
+}
+
+/// Where the bar of a transfer begins and ends.
+fn receiving(axis: &Axis, from: Time, until: Option<Time>) -> (f64, f64) {
+    (axis.at(from), until.map_or(WIDTH - 8.0, |until| axis.at(until)))
+}
+
+/// A lane on which something happened: every stretch and mark with its words and times.
 fn one_lane(axis: &Axis, node: NodeId, lane: &Lane, y: f64) -> String {
     let mut body = String::new();
-    let _ = writeln!(body, "<text x=\"0\" y=\"{:.1}\" class=\"lbl\">{node}</text>", y + 10.0);
     for segment in &lane.segments {
         let (x0, x1) = (axis.at(segment.from), axis.at(segment.to));
-        let (class, words) = match segment.doing {
-            Doing::Old => ("s-old", "old image"),
-            Doing::Trial => ("s-trial", "trial"),
-            Doing::New => ("s-new", "new image"),
-            Doing::Down => ("s-down", "down or booting"),
-        };
+        let (class, words) = doing(segment.doing);
         let _ = writeln!(
             body,
             "<rect x=\"{x0:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"8\" class=\"{class}\"><title>{node} {words}, {} to {}</title></rect>",
@@ -263,7 +317,7 @@ fn one_lane(axis: &Axis, node: NodeId, lane: &Lane, y: f64) -> String {
         );
     }
     if let Some((from, until)) = lane.receiving {
-        let (x0, x1) = (axis.at(from), until.map_or(WIDTH - 8.0, |until| axis.at(until)));
+        let (x0, x1) = receiving(axis, from, until);
         let _ = writeln!(
             body,
             "<rect x=\"{x0:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"2\" class=\"s-recv\"><title>{node} receiving</title></rect>",
@@ -281,7 +335,7 @@ fn one_lane(axis: &Axis, node: NodeId, lane: &Lane, y: f64) -> String {
         };
         let _ = writeln!(
             body,
-            "<text x=\"{:.1}\" y=\"{:.1}\" class=\"mark {class}\" text-anchor=\"middle\">{sign}<title>{}</title></text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" class=\"mark {class}\">{sign}<title>{}</title></text>",
             axis.at(mark.at),
             y + 10.0,
             line(&mark.text)
@@ -341,7 +395,8 @@ fn air(story: &Story) -> String {
     figure("Channel use", note, &svg(bottom + 6.0, "share of the channel used by the update", &body))
 }
 
-/// At most [`MAX_COLUMNS`] columns: neighbours are joined, and the busiest of them counts.
+/// At most [`MAX_COLUMNS`] columns: neighbours are joined, and the busiest of them counts. Neighbours that say the same are
+/// one column.
 fn columns(all: &[Air]) -> Vec<Air> {
     let group = all.len().div_ceil(MAX_COLUMNS).max(1);
     let join = |chunk: &[Air]| {
@@ -349,5 +404,7 @@ fn columns(all: &[Air]) -> Vec<Air> {
         let (from, at) = (chunk.iter().map(|air| air.from).min()?, chunk.iter().map(|air| air.at).max()?);
         Some(Air { from, at, ..busiest })
     };
-    all.chunks(group).filter_map(join).collect()
+    let same = |a: &Air, b: &Air| b.from <= a.at && (a.peak, a.throttle, a.depth) == (b.peak, b.throttle, b.depth);
+    let joined: Vec<Air> = all.chunks(group).filter_map(join).collect();
+    joined.chunk_by(same).filter_map(join).collect()
 }
