@@ -7,7 +7,7 @@
 use crate::ledger::{Ledger, MAX_EVENTS};
 use crate::schedule::Schedule;
 use core::sync::atomic::{AtomicBool, Ordering};
-use hil_model::{About, Action, Event, Fact, OperatorOrder, Provision, Seed, Span, Time, TimedAction, Witness};
+use hil_model::{About, Action, Capability, Event, Fact, OperatorOrder, Provision, Seed, Span, Time, TimedAction, Witness};
 use hil_rack::{Rack, RackError};
 use hil_scenario::Plan;
 
@@ -16,6 +16,8 @@ const MAX_STALLS: u32 = 1_000;
 
 /// Longest rack time between two looks at whether a rack has come to rest: coming to rest is no event.
 const LOOK_AGAIN: Span = Span::mins(1);
+/// The same where rack time is real time.
+const LOOK_AGAIN_REAL: Span = Span::millis(250);
 
 /// What the loop needs of a plan.
 #[derive(Debug, Clone, Copy)]
@@ -189,7 +191,7 @@ impl Loop<'_, '_> {
                 return Ok(Ended::Deadline);
             }
             // After an action the rack is asked at once what came of it, and whether anything did.
-            let look = if acted { self.now } else { self.now + LOOK_AGAIN };
+            let look = if acted { self.now } else { self.now + self.look_again() };
             let next = [Some(look), self.schedule.next_due(), self.settled_at];
             let until = next.into_iter().flatten().fold(deadline, Time::min);
             let seen = self.rack.observe(until)?;
@@ -208,6 +210,12 @@ impl Loop<'_, '_> {
             }
             self.settle(seen.quiet);
         }
+    }
+
+    /// How long to wait for an event before the rack is asked whether it has come to rest.
+    fn look_again(&self) -> Span {
+        let jumps = self.rack.manifest().capabilities.contains(&Capability::VirtualTime);
+        if jumps { LOOK_AGAIN } else { LOOK_AGAIN_REAL }
     }
 
     /// Start the settle time when everything went quiet; forget it when something stirs again.

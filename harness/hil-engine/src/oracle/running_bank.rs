@@ -4,7 +4,8 @@
 //! (`AfterBoot`) to the next reset (`BeforeBoot`) digest and operation counters of bank A must stand still: whatever the
 //! application does, an update never touches what is running. During a boot they may change only where the bootloader
 //! decided to install, to roll back or to heal; a decision `normal` or `rejected` with a changed bank is broken as well.
-//! A boot that power cut short has no decision and may leave the bank half-written.
+//! A boot that power cut short has no decision and may leave the bank half-written. A rack that sees a reset and cannot
+//! read before the bootloader runs gives no `BeforeBoot`: then both are judged by the reading at the hand-over.
 //!
 //! Exempt: what the harness's own probe wrote into bank A.
 
@@ -25,8 +26,10 @@ pub(super) const INFO: RuleInfo = RuleInfo {
 struct State {
     /// Bank A as last read; none when nothing is known of it, as after a write by the harness.
     known: Option<Digest>,
-    /// Whether the bootloader is at work: between the reset and the hand-over.
+    /// Whether the bootloader is at work: between the reading at the reset and the hand-over.
     booting: bool,
+    /// It was reset, and nobody could read the bank before the bootloader ran.
+    unread_reset: bool,
     /// What the bootloader decided in this boot.
     decided: Option<BootVerdict>,
     /// Reading in this boot at which the bank was found changed.
@@ -65,8 +68,10 @@ impl Rule for RunningBank {
         let state = self.nodes.entry(node).or_default();
         match &event.fact {
             Fact::Banks { moment, a, use_a, .. } => {
-                let was_booting = state.booting;
+                // Without a reading at the reset, what changed since the one before is the boot's as far as one can tell.
+                let was_booting = state.booting || (state.unread_reset && *moment != Moment::BeforeBoot);
                 let changed = state.read(a.digest, use_a.any());
+                state.unread_reset = false;
                 match moment {
                     Moment::Provisioned | Moment::Asked | Moment::Final => {}
                     Moment::BeforeBoot => {
@@ -89,6 +94,11 @@ impl Rule for RunningBank {
                 }
             }
             Fact::BootDecided { verdict, .. } => state.decided = Some(*verdict),
+            Fact::Reset { .. } => {
+                state.unread_reset = true;
+                state.decided = None;
+                state.changed = None;
+            }
             // Without a reading at the hand-over: the next reading is a new beginning, not a comparison.
             Fact::ImageStarted { .. } if state.booting => {
                 state.booting = false;
@@ -183,6 +193,19 @@ mod tests {
         assert_eq!(script.finding("oracle-3").conclusion, Holds);
         script.at(70).banks(1, Moment::Asked, 0x77, true);
         assert_eq!(script.finding("oracle-3").conclusion, Broken, "the exemption is for one reading");
+    }
+
+    #[rstest]
+    #[case::an_install(BootVerdict::Trial, Holds)]
+    #[case::nothing(BootVerdict::Normal, Broken)]
+    fn without_a_reading_at_the_reset_the_decision_has_to_explain_the_change(
+        #[case] verdict: BootVerdict,
+        #[case] want: hil_model::record::Conclusion,
+    ) {
+        let mut script = Script::healthy(1);
+        script.at(60).node(1, hil_model::Fact::Reset { cause: hil_model::fact::ResetCause::Software, count: 1 });
+        script.boot(1, verdict, "").banks(1, Moment::AfterBoot, NEW, true).image(1, NEW, false).final_bank(1, NEW);
+        assert_eq!(script.finding("oracle-3").conclusion, want);
     }
 
     #[test]

@@ -143,7 +143,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// The hidden commands of this very program, or of the one that `HIL_PROGRAM` names, for test programs, which have none.
+    /// The hidden commands of this very program.
     ///
     /// # Errors
     /// The system cannot say what this program is.
@@ -153,16 +153,19 @@ impl Programs {
             what: why,
             next: "start it by its path".to_owned(),
         };
-        let program = match std::env::var_os("HIL_PROGRAM") {
-            Some(program) => PathBuf::from(program),
-            None => std::env::current_exe().map_err(|error| broken(format!("this program: {error}")))?,
-        };
+        let program = std::env::current_exe().map_err(|error| broken(format!("this program: {error}")))?;
+        Ok(Self::of(program))
+    }
+
+    /// The hidden commands of `program`, which is `hil`.
+    #[must_use]
+    pub fn of(program: PathBuf) -> Self {
         let hidden = |name: &str| (program.clone(), vec![OsString::from(name)]);
-        Ok(Self {
+        Self {
             gateway: hidden(processes::GATEWAY_COMMAND),
             meshos: hidden(processes::MESHOS_COMMAND),
             probe: WorkerCommand { program, args: vec![crate::probe::WORKER_COMMAND.into()] },
-        })
+        }
     }
 }
 

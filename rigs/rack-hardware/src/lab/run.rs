@@ -127,7 +127,8 @@ pub struct Run {
     pub(super) broken: Vec<BoardError>,
     pub(super) lost: Option<RackError>,
     tokens: u64,
-    was_quiet: bool,
+    /// Time as last told.
+    told: Time,
     /// Of the last observation.
     last_at: Time,
 }
@@ -190,27 +191,26 @@ impl Run {
             broken: Vec::new(),
             lost: None,
             tokens: 0,
-            was_quiet: false,
+            told: Time::ZERO,
             last_at: Time::ZERO,
         }
     }
 
-    /// Waits until something was observed, `until` came, or the rack came to rest.
+    /// Waits until something was observed or `until` came. What happened after `until` is for the next call.
     pub fn observe(&mut self, until: Time) -> Result<Observation, RackError> {
+        let limit = until.max(self.told);
         loop {
             self.take_in();
-            self.in_order();
             if let Some(error) = self.lost.take() {
                 return Err(error);
             }
-            let (now, quiet) = (self.clock.now(), self.quiet());
-            let came_to_rest = quiet && !self.was_quiet;
-            self.was_quiet = quiet;
-            if !self.events.is_empty() || came_to_rest || now >= until {
-                let events = core::mem::take(&mut self.events);
-                return Ok(Observation { events, now: self.clock.now(), quiet });
+            let now = self.clock.now();
+            let events = self.in_order(limit);
+            if !events.is_empty() || now >= limit {
+                self.told = now.min(limit);
+                return Ok(Observation { events, now: self.told, quiet: self.quiet() });
             }
-            let due = self.todo.iter().map(|(at, _)| *at).min().unwrap_or(Time::NEVER).min(until);
+            let due = self.todo.iter().map(|(at, _)| *at).min().unwrap_or(Time::NEVER).min(limit);
             let wait = Duration::from_nanos(due.since(now).0).min(LOOK);
             self.wait(wait);
         }
@@ -243,14 +243,16 @@ impl Run {
         }
     }
 
-    /// Observations come in order of time. One that had to wait for a reading before it is stamped with the time at which
-    /// it could be told.
-    fn in_order(&mut self) {
+    /// Observations up to `limit` in order of time. One that had to wait for a reading before it is stamped with the time
+    /// at which it could be told.
+    fn in_order(&mut self, limit: Time) -> Vec<Event> {
         self.events.sort_by_key(|event| event.at);
-        for event in &mut self.events {
+        let mut events: Vec<Event> = self.events.extract_if(.., |event| event.at <= limit).collect();
+        for event in &mut events {
             event.at = event.at.max(self.last_at);
             self.last_at = event.at;
         }
+        events
     }
 
     fn quiet(&self) -> bool {
@@ -629,9 +631,9 @@ impl Run {
             self.take_in();
         }
         self.take_in();
-        self.in_order();
+        let events = self.in_order(Time::NEVER);
         match self.broken.first() {
-            None => Ok(core::mem::take(&mut self.events)),
+            None => Ok(events),
             Some(error) => Err(error.clone().into()),
         }
     }
