@@ -12,6 +12,7 @@ extern crate std;
 
 mod app;
 pub mod boot_count;
+pub mod console;
 pub mod handover;
 pub mod trace;
 

@@ -1,5 +1,6 @@
 //! What bootloader and application say on the debug UART, as trace records.
 
+use crate::console::Piece;
 use mk_boot::{BootReport, ResetCause, Run, boot::MAX_STEPS, decide::BootDecision, journal::Outcome};
 use mk_wire::{
     Reason, Version,
@@ -147,4 +148,16 @@ pub fn node_event(event: mk_node::TraceEvent) -> Option<TraceEvent> {
 #[must_use]
 pub fn panic_event(line: u32, text: &str) -> TraceEvent {
     TraceEvent::Panic { line, text: cut_text(text) }
+}
+
+/// The record of a hard fault.
+#[must_use]
+pub fn fault_event(program_counter: u32, link_register: u32) -> TraceEvent {
+    let mut text = trace::Text::new();
+    let (at, from) = (Piece::Address(program_counter), Piece::Address(link_register));
+    for piece in [Piece::Text("hard fault at "), at, Piece::Text(" from "), from] {
+        // Digits and text are ASCII, and all four pieces fit.
+        let _ = text.push_str(core::str::from_utf8(piece.octets(&mut [0; 10])).unwrap_or("?"));
+    }
+    TraceEvent::Panic { line: 0, text }
 }

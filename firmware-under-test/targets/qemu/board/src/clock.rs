@@ -5,7 +5,7 @@
 
 use crate::regs::{
     NVIC_ICPR, NVIC_ISER, TIMER_BITMODE, TIMER_CAPTURE1, TIMER_CC0, TIMER_CC1, TIMER_COMPARE0, TIMER_INTENSET,
-    TIMER_MODE, TIMER_PRESCALER, TIMER_START,
+    TIMER_MODE, TIMER_PRESCALER, TIMER_START, TIMER_STOP,
 };
 use mk_wire::time::{Duration, Instant};
 
@@ -23,9 +23,11 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts the counter. The bootloader's time and the application's both count from their own start.
+    /// Starts the counter, or takes over the one that the bootloader started: time counts from the reset.
     #[must_use]
     pub fn start() -> Self {
+        // The other registers may not be written while it runs.
+        TIMER_STOP.write(1);
         TIMER_MODE.write(0);
         TIMER_BITMODE.write(3);
         TIMER_PRESCALER.write(4);

@@ -1,11 +1,11 @@
 //! The end of a program that went wrong: one trace record, then a reset. Boot decides what comes next.
 #![allow(unsafe_code, reason = "the attribute that makes a function the hard-fault handler asks for it")]
 
-use crate::{Uart, clock, reset, uart::Piece};
+use crate::{Uart, clock, reset};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU8, Ordering};
 use cortex_m_rt::{ExceptionFrame, exception};
-use mk_app::trace::{Tracer, panic_event};
+use mk_app::trace::{Tracer, fault_event, panic_event};
 use mk_wire::time::Instant;
 use mk_wire::trace::{MAX_TEXT, TraceEvent};
 
@@ -19,8 +19,8 @@ pub fn say(now: Instant, event: TraceEvent) {
     Uart.send(&Tracer::from_sequence(sequence).frame(now, event));
 }
 
-fn end(line: u32, text: &str) -> ! {
-    say(clock::since_start(), panic_event(line, text));
+fn end(event: TraceEvent) -> ! {
+    say(clock::since_start(), event);
     reset::software()
 }
 
@@ -29,15 +29,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let (file, line) = info.location().map_or(("?", 0), |at| (at.file(), at.line()));
     // The end of a path says more than its start.
     let start = file.len().saturating_sub(MAX_TEXT);
-    end(line, file.get(start..).unwrap_or(file))
+    end(panic_event(line, file.get(start..).unwrap_or(file)))
 }
 
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    let mut text = heapless::String::<MAX_TEXT>::new();
-    for piece in [Piece::Text("hard fault at "), Piece::Address(frame.pc()), Piece::Text(" from "), Piece::Address(frame.lr())] {
-        // Digits and text are ASCII, and all four pieces fit.
-        let _ = text.push_str(core::str::from_utf8(piece.octets(&mut [0; 10])).unwrap_or("?"));
-    }
-    end(0, &text)
+    end(fault_event(frame.pc(), frame.lr()))
 }

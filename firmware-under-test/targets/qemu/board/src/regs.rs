@@ -44,6 +44,8 @@ pub const UART_TXD: Register = Register(0x4000_251C);
 pub const UART_BAUDRATE: Register = Register(0x4000_2524);
 /// Timer: run.
 pub const TIMER_START: Register = Register(0x4000_8000);
+/// Timer: stand still, and keep the count.
+pub const TIMER_STOP: Register = Register(0x4000_8004);
 /// Timer: copy the counter to CC1.
 pub const TIMER_CAPTURE1: Register = Register(0x4000_8044);
 /// Timer: CC0 was reached.

@@ -1,6 +1,7 @@
 //! The debug UART: console text and trace frames, mixed. Sends only; nothing on this board takes orders from a console.
 
 use crate::regs::{UART_BAUDRATE, UART_ENABLE, UART_STARTTX, UART_TXD, UART_TXDRDY};
+use mk_app::console::{self, Piece};
 
 /// 115,200 baud.
 const BAUD_115200: u32 = 0x01D7_E000;
@@ -32,44 +33,9 @@ impl Uart {
             let _sent = (0..MAX_POLLS).any(|_| UART_TXDRDY.read() != 0);
         }
     }
-}
 
-/// A piece of a console line. The formatting machinery of the core library would take a tenth of the bootloader's room.
-#[derive(Clone, Copy, Debug)]
-pub enum Piece<'a> {
-    /// Text.
-    Text(&'a str),
-    /// A number, decimal.
-    Number(u32),
-    /// An address, eight hexadecimal digits.
-    Address(u32),
-}
-
-impl Uart {
     /// Sends a line.
     pub fn line(self, pieces: &[Piece<'_>]) {
-        for piece in pieces {
-            let mut digits = [0; 10];
-            self.send(piece.octets(&mut digits));
-        }
-        self.send(b"\r\n");
-    }
-}
-
-impl<'a> Piece<'a> {
-    /// The octets of the piece; `digits` is room for numbers.
-    pub fn octets(self, digits: &'a mut [u8; 10]) -> &'a [u8] {
-        let (mut rest, base, least) = match self {
-            Piece::Text(text) => return text.as_bytes(),
-            Piece::Number(number) => (number, 10, 1),
-            Piece::Address(address) => (address, 16, 8),
-        };
-        let mut at = digits.len();
-        while rest > 0 || digits.len() - at < least {
-            at -= 1;
-            digits[at] = b"0123456789abcdef"[(rest % base) as usize];
-            rest /= base;
-        }
-        &digits[at..]
+        console::line(pieces, |octets| self.send(octets));
     }
 }

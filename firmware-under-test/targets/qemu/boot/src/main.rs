@@ -6,10 +6,11 @@
 #![no_std]
 #![no_main]
 
-use board::{Board, Clock, GEOMETRY, Uart, Watchdog, regs, reset, say, uart::Piece::{Number, Text}};
+use board::{Board, Clock, GEOMETRY, Uart, Watchdog, regs, reset, say};
 use cortex_m_rt::entry;
 use mk_app::{
     BootCount,
+    console::Piece::{Number, Text},
     trace::{BootFacts, boot_events},
 };
 use mk_boot::{Composition, Hardware, Run};

@@ -5,15 +5,20 @@
 #![no_std]
 #![no_main]
 
+#[path = "../../../build_record.rs"]
 mod build_record;
+#[path = "../../../fixture.rs"]
 mod fixture;
 
 use board::{
     Board, Clock, Radio, Uart, Watchdog, reset, say,
-    uart::Piece::{Number, Text},
 };
 use cortex_m_rt::entry;
-use mk_app::{App, Provisioned, trace::node_event};
+use mk_app::{
+    App, Provisioned,
+    console::Piece::{Number, Text},
+    trace::node_event,
+};
 use mk_mesh::BearerKind;
 use mk_node::Effect;
 use mk_wire::{
@@ -67,8 +72,8 @@ fn run(uart: Uart, mut board: Board, provisioned: &Provisioned) -> ! {
     board.watch(Watchdog::running(provisioned.settings.grace_period));
     board.set_boot_count(provisioned.boot_count);
     let mut radio = Radio::start();
-    let now = board.now();
-    let mut app = match App::start(now, provisioned, fixture::parts(), &mut board) {
+    let started = board.now();
+    let mut app = match App::start(started, provisioned, fixture::parts(), &mut board) {
         Ok(app) => app,
         Err(_) => {
             uart.line(&[Text("the application could not start")]);
@@ -85,7 +90,7 @@ fn run(uart: Uart, mut board: Board, provisioned: &Provisioned) -> ! {
             app.on_heard(now, heard.ad_type, heard.rssi_dbm, &heard.pdu, &mut board);
         }
         let now = board.now();
-        fixture::while_running(now);
+        fixture::while_running(started, now);
         app.step(now, &mut board);
         while radio.has_room() {
             let Some(bearer) = app.poll_bearer(now) else { break };
@@ -98,7 +103,7 @@ fn run(uart: Uart, mut board: Board, provisioned: &Provisioned) -> ! {
         }
         radio.ring();
         effects(&mut app, &mut board);
-        let wake = sooner(app.next_wakeup(now), fixture::next_wakeup());
+        let wake = sooner(app.next_wakeup(now), fixture::next_wakeup(started));
         let wake = if radio.has_room() { wake } else { wake.map(|at| at.max(now + RADIO_FULL)) };
         board.clock().sleep(wake);
     }

@@ -1,15 +1,14 @@
 //! What a fixture image does differently. The product's parts unless a feature says otherwise.
 //!
-//! The features are of this binary alone: the firmware crates have none, a fixture puts other parts together or stops at the
-//! right moment.
+//! One source for all boards, included by the crate of the binary, whose features these are: the firmware crates have none, a
+//! fixture puts other parts together or stops at the right moment.
 
-use board::Board;
 use mk_node::{
-    Parts,
+    NodeHardware, Parts,
     first_boot::{Confirmer, Step, Trial},
     migrate::{HandlerFailed, MIGRATIONS, Migration},
 };
-use mk_wire::time::Instant;
+use mk_wire::time::{Duration, Instant};
 
 /// Which one this is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,8 +60,8 @@ pub const BEHAVIOUR: &str = match FIXTURE {
     Fixture::MigrationFails => "migration-fails",
 };
 
-/// When the image that crashes after its start does so: before it can confirm.
-const CRASH_AT: Instant = Instant::from_ticks(700_000);
+/// How long after its start the image that crashes does so: before it can confirm.
+const CRASH_AFTER: Duration = Duration::from_millis(700);
 
 /// Before anything else.
 pub fn at_boot() {
@@ -81,20 +80,20 @@ pub fn at_boot() {
     }
 }
 
-/// In every turn of the main loop.
-pub fn while_running(now: Instant) {
-    if FIXTURE == Fixture::CrashLoop && now >= CRASH_AT {
+/// In every turn of the main loop of an application that started at `started`.
+pub fn while_running(started: Instant, now: Instant) {
+    if FIXTURE == Fixture::CrashLoop && now >= started + CRASH_AFTER {
         cortex_m::asm::udf();
     }
 }
 
 /// When [`while_running`] has something to do.
-pub fn next_wakeup() -> Option<Instant> {
-    (FIXTURE == Fixture::CrashLoop).then_some(CRASH_AT)
+pub fn next_wakeup(started: Instant) -> Option<Instant> {
+    (FIXTURE == Fixture::CrashLoop).then(|| started + CRASH_AFTER)
 }
 
 /// What the node is put together from.
-pub fn parts() -> Parts<Board> {
+pub fn parts<H: NodeHardware>() -> Parts<H> {
     let mut parts = Parts::product();
     match FIXTURE {
         Fixture::NeverConfirm => parts.confirmer = &Silent,
