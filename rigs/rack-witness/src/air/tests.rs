@@ -51,6 +51,11 @@ fn block_start(block: u16) -> Vec<u8> {
     access
 }
 
+fn apply() -> Vec<u8> {
+    let message = mk_wire::access::AccessMessage::Update(mk_wire::update::Message::Apply);
+    message.to_buffer().unwrap().to_vec()
+}
+
 fn chunk(number: u16, len: usize) -> Vec<u8> {
     let mut access = vec![0x66];
     access.extend(number.to_le_bytes());
@@ -149,7 +154,7 @@ fn a_dropped_message_stays_dropped_when_its_segments_come_again() {
 }
 
 fn confirm() -> Vec<u8> {
-    let confirm = mk_wire::vendor::Confirm { version: mk_wire::Version::new(1, 1, 0), boot_count: 2 };
+    let confirm = mk_wire::vendor::Confirm { boot_count: 2, fwid: [9; 10] };
     let message = mk_wire::access::AccessMessage::Vendor(mk_wire::vendor::Message::Confirm(confirm));
     message.to_buffer().unwrap().to_vec()
 }
@@ -182,7 +187,7 @@ fn a_message_held_until_after_the_trial_s_start_is_released_with_a_number_that_i
 fn a_replay_is_the_same_octets_once_more() {
     let mut tap = tap();
     tap.add_rule(rule(MessageKind::UpdateApply, AirEffect::Replay(Span::secs(1)), &[]));
-    let sent = pdus(GATEWAY, Addr(0x0101), 7, &[0x83, 0x0C]);
+    let sent = pdus(GATEWAY, Addr(0x0101), 7, &apply());
     let arrived = send(&mut tap, Time::ZERO, &sent, &[N1]);
     let delays: Vec<Span> = arrived[0].iter().map(|p| p.after).collect();
     assert_eq!(delays, [Span::ZERO, Span::secs(1)]);
@@ -203,7 +208,7 @@ fn reordering_lets_the_next_message_pass_first() {
 fn what_is_addressed_to_another_is_no_rule_s_business() {
     let mut tap = tap();
     tap.add_rule(rule(MessageKind::UpdateApply, AirEffect::Drop, &[]));
-    let sent = pdus(GATEWAY, Addr(0x0101), 7, &[0x83, 0x0C]);
+    let sent = pdus(GATEWAY, Addr(0x0101), 7, &apply());
     let arrived = send(&mut tap, Time::ZERO, &sent, &[N1, N2]);
     assert!(arrived[0].is_empty());
     assert_eq!(octets(&arrived[1]), sent);

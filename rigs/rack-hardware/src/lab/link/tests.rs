@@ -16,10 +16,11 @@ fn transmit(id: u16, pdu: &[u8]) -> Frame {
     Frame::Transmit { id, ad_type: AD_MESH_MESSAGE, pdu: Pdu::from_slice(pdu).unwrap() }
 }
 
-/// Update Apply, unsegmented: opcode 83 0C.
+/// Update Apply, unsegmented.
 fn apply_pdu(seq: u32) -> Vec<u8> {
     let keys = NetworkKeys::new(&KEYS.0, &KEYS.1, 0);
-    keys.whole_message(Addr(1), Addr(0x0101), seq, &[0x83, 0x0C]).unwrap()
+    let message = mk_wire::access::AccessMessage::Update(mk_wire::update::Message::Apply);
+    keys.whole_message(Addr(1), Addr(0x0101), seq, &message.to_buffer().unwrap()).unwrap()
 }
 
 fn drop_applies() -> AirRule {
