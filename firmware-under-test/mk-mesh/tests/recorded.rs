@@ -116,16 +116,10 @@ fn in_the_place_of_the_target() {
     let to = Destination { ttl: answer.ttl, ..Destination::application(Addr(DISTRIBUTOR)) };
     target.send(now, to, &status).unwrap();
     let until = now + Duration::from_millis(100);
-    let answers: Vec<_> = sent(&mut target, &mut memory, &mut now, until).into_iter().map(|(_, pdu)| pdu).collect();
-    assert_eq!(answers, [4, 5].map(|n| hex(RECORDED.pdus[n])));
-}
-
-/// 0.349 s Update Start, 0.516 s Update Status in the record: our three segments and the answer's two fit into the same time.
-#[test]
-fn the_exchange_takes_no_longer_than_the_recorded_one() {
-    let interval = states(2).sar_transmitter.segment_interval().as_millis();
-    let ours = 2 * interval;
-    assert!(ours <= 516 - 349, "{ours} ms until the answer is on its way");
+    let answers = sent(&mut target, &mut memory, &mut now, until);
+    assert_eq!(answers.iter().map(|(_, pdu)| pdu.clone()).collect::<Vec<_>>(), [4, 5].map(|n| hex(RECORDED.pdus[n])));
+    // The record has Update Start at 0.349 s and Update Status at 0.516 s: here, too, the answer is under way by then.
+    assert!(answers[0].0 <= 516 - 349, "{} ms", answers[0].0);
 }
 
 /// What the peer's headers say, so that a change of the record is noticed here and not in the octets.
