@@ -140,7 +140,7 @@ fn next_step(reason: &str, path: &std::path::Path) -> String {
     let reason = reason.to_lowercase();
     if reason.contains("permission") {
         "let this user open serial ports (group dialout on most systems)".to_owned()
-    } else if reason.contains("busy") {
+    } else if reason.contains("busy") || reason.contains("lock") {
         format!("end the process that holds {}", path.display())
     } else if !path.exists() {
         format!("connect the co-processor, or start the gateway with another --radio than {}", path.display())
@@ -349,6 +349,7 @@ impl Link {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use serialport::SerialPort as _;
 
     const NOW: Instant = Instant::from_ticks(0);
 
@@ -397,6 +398,16 @@ mod tests {
         link.on_frame(Frame::Hello { version: 9, window: 8 });
         assert_eq!(*link.state(), RadioState::WrongVersion { radio: 9, host: VERSION });
         assert!(!link.has_room());
+    }
+
+    #[test]
+    fn a_port_that_another_process_holds_is_named_with_what_to_do() {
+        let (_far, mut near) = TTYPort::pair().unwrap();
+        near.set_exclusive(true).unwrap();
+        let path = PathBuf::from(near.name().unwrap());
+        let error = open(&path, 115_200).unwrap_err();
+        let next = next_step(&error, &path);
+        assert!(next.starts_with("end the process"), "{error}: {next}");
     }
 
     #[test]

@@ -163,9 +163,8 @@ impl World {
     }
 
     fn plug(&mut self) {
-        let (mut far, mut near) = TTYPort::pair().unwrap();
+        let (mut far, near) = TTYPort::pair().unwrap();
         far.set_timeout(std::time::Duration::from_millis(1)).unwrap();
-        near.set_exclusive(false).unwrap();
         let _ = std::fs::remove_file(&self.link);
         std::os::unix::fs::symlink(near.name().unwrap(), &self.link).unwrap();
         self.port = Some((far, near));

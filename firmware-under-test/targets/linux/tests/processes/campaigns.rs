@@ -68,8 +68,12 @@ async fn a_campaign_updates_two_nodes_and_every_step_is_told() {
             GatewayEvent::Heard { from, hops: 1, .. } if rig.nodes.contains(from) => heard += 1,
             _ => {}
         }
+        // Reading the new firmware id back completes a distribution; confirmations may come before or after it.
         let done = GatewayRecord::DistributionPhase { phase: mk_wire::distribution::Phase::Completed };
-        records.contains(&done).then_some(())
+        let acked = |node: &Addr| {
+            records.iter().any(|r| matches!(r, GatewayRecord::ConfirmationAcked { node: of, .. } if of == node))
+        };
+        (records.contains(&done) && rig.nodes.iter().all(acked)).then_some(())
     })
     .await;
     let count = |fits: &dyn Fn(&GatewayRecord) -> bool| records.iter().filter(|record| fits(record)).count();
