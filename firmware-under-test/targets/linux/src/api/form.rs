@@ -96,10 +96,22 @@ as_text!(
     /// A firmware id: its octets in hexadecimal digits, company id first.
     fwid, Fwid, |value| fwid_text(value), |text| parse_fwid(&text), "4 to 216 hexadecimal digits"
 );
-as_text!(
-    /// Octets in base64.
-    octets, Vec<u8>, |value| Base64::encode_string(value), |text| Base64::decode_vec(&text).ok(), "base64 with padding"
-);
+/// Octets in base64.
+pub mod octets {
+    use super::*;
+
+    #[allow(missing_docs, reason = "serde's name and contract")]
+    pub fn serialize<S: Serializer>(value: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64::encode_string(value))
+    }
+
+    #[allow(missing_docs, reason = "serde's name and contract")]
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Base64::decode_vec(&text)
+            .map_err(|_| D::Error::custom(format_args!("{:?}: expected base64 with padding", shown(&text))))
+    }
+}
 as_text!(
     /// An access message in base64.
     access, Buffer, |value| Base64::encode_string(value),

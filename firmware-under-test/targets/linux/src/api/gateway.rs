@@ -55,6 +55,10 @@ pub struct Taken {
 }
 
 /// One event of `GET /events`.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "records and notices are what mostly passes here, and none is kept for long"
+)]
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GatewayEvent {

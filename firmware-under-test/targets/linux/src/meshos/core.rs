@@ -45,6 +45,7 @@ fn refusal(error: impl ToString, next: &str) -> Refusal {
 }
 
 /// Something for the thread.
+#[expect(clippy::large_enum_variant, reason = "notices are what mostly passes here")]
 pub enum Input {
     /// A gateway's notice.
     Notice { address: Addr, id: EventId, notice: Notice },
