@@ -75,8 +75,15 @@ impl Default for LockFolder {
 pub struct Lock {
     /// What is locked.
     pub name: String,
-    /// Open as long as the lock is held: closing it is what frees it.
-    _file: File,
+    /// Open as long as the lock is held.
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is being started holds a copy until it runs its own program.
+        let _freed = self.file.unlock();
+    }
 }
 
 impl LockFolder {
@@ -104,7 +111,7 @@ impl LockFolder {
         }
         let note = serde_json::to_string(holder).unwrap_or_default();
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(note.as_bytes())).map_err(failed)?;
-        Ok(Lock { name: name.to_owned(), _file: file })
+        Ok(Lock { name: name.to_owned(), file })
     }
 
     /// Who holds the lock of `name`; `None` when nobody does.

@@ -130,11 +130,30 @@ impl OpenBench {
         &self,
         definition: &BoardDefinition,
     ) -> Result<(BoardHandle, Receiver<rack_hardware::BoardEvent>), BoardError> {
+        self.open_board(definition, &self.settings)
+    }
+
+    /// Opens one board without its console. To be called within the runtime.
+    ///
+    /// # Errors
+    /// As [`board::open`].
+    pub fn board_without_console(
+        &self,
+        definition: &BoardDefinition,
+    ) -> Result<(BoardHandle, Receiver<rack_hardware::BoardEvent>), BoardError> {
+        self.open_board(definition, &BoardSettings { console: false, ..self.settings.clone() })
+    }
+
+    fn open_board(
+        &self,
+        definition: &BoardDefinition,
+        settings: &BoardSettings,
+    ) -> Result<(BoardHandle, Receiver<rack_hardware::BoardEvent>), BoardError> {
         let switch = self.emulated.as_ref().map(|bench| {
             let node = definition.node.id.index();
             Box::new(BenchSwitch { bench: Arc::clone(bench), node }) as Box<dyn PowerSwitch>
         });
-        board::open(definition.clone(), switch, &self.settings)
+        board::open(definition.clone(), switch, settings)
     }
 }
 

@@ -123,22 +123,18 @@ fn firmware_files(files: &FirmwareFiles, first: Option<&BoardDefinition>) -> Lin
 
 /// All boards at once, their lines in order.
 async fn boards(rack: &OpenBench, switch_power: bool) -> Vec<Line> {
-    let emulated = rack.lab.kind == RackKind::Emulated;
+    let how = How { emulated: rack.lab.kind == RackKind::Emulated, switch_power };
     let mut tasks = Vec::new();
     for definition in &rack.boards {
         let boot = bootloader(&rack.lab.firmware, definition).ok();
-        match rack.board(definition) {
-            Ok((handle, events)) => {
-                tasks.push(Ok(tokio::spawn(one_board(handle, events, boot, emulated, switch_power))));
-            }
-            Err(error) => {
-                let part = match error.part {
-                    Part::Console => "console",
-                    Part::Lock => "lock",
-                    _ => "board",
-                };
-                tasks.push(Err(Line::new(definition, part, State::wrong(&error))));
-            }
+        // A board whose port is broken still has a probe to look at.
+        let (opened, port) = match rack.board(definition) {
+            Err(error) if error.part == Part::Console => (rack.board_without_console(definition), Some(error)),
+            opened => (opened, None),
+        };
+        match opened {
+            Ok((handle, events)) => tasks.push(Ok(tokio::spawn(one_board(handle, events, port, boot, how)))),
+            Err(error) => tasks.push(Err(Line::new(definition, "lock", State::wrong(&error)))),
         }
     }
     let mut lines = Vec::new();
@@ -151,12 +147,21 @@ async fn boards(rack: &OpenBench, switch_power: bool) -> Vec<Line> {
     lines
 }
 
+/// How boards are looked at.
+#[derive(Clone, Copy)]
+struct How {
+    /// Boards that every run provisions.
+    emulated: bool,
+    /// Whether power is switched.
+    switch_power: bool,
+}
+
 async fn one_board(
     handle: BoardHandle,
     mut events: tokio::sync::mpsc::Receiver<rack_hardware::BoardEvent>,
+    port: Option<BoardError>,
     boot: Option<Firmware>,
-    emulated: bool,
-    switch_power: bool,
+    how: How,
 ) -> Vec<Line> {
     let board = handle.definition().clone();
     let mut lines = Vec::new();
@@ -167,10 +172,13 @@ async fn one_board(
         Err(error) => State::wrong(&error),
     }));
     if reached {
-        lines.extend(behind_the_probe(&handle, &board, boot.as_ref(), emulated).await);
+        lines.extend(behind_the_probe(&handle, &board, boot.as_ref(), how.emulated).await);
     }
-    lines.push(Line::new(&board, "console", console(&handle, &board, &mut events).await));
-    lines.push(Line::new(&board, "power", power(&handle, switch_power).await));
+    lines.push(Line::new(&board, "console", match port {
+        Some(error) => State::wrong(&error),
+        None => console(&handle, &board, &mut events).await,
+    }));
+    lines.push(Line::new(&board, "power", power(&handle, how.switch_power).await));
     handle.close().await;
     lines
 }
@@ -298,6 +306,10 @@ fn radio(gateway: &GatewayDefinition) -> State {
     let opened = Console::open(&gateway.radio.port, gateway.radio.baud, None);
     let (mut console, mut events) = match opened {
         Ok(opened) => opened,
+        Err(fault @ Fault::Absent { .. }) => {
+            let next = "plug the radio co-processor in, or correct `radio` in the rack file (USB serial and interface number)";
+            return State::Wrong { what: fault.to_string(), next: next.to_owned() };
+        }
         Err(fault) => return State::fault(Part::Console, &fault),
     };
     if let Err(fault) = console.send(&radio_link::Frame::Query.encode()) {

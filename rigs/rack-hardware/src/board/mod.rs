@@ -52,6 +52,8 @@ pub struct BoardSettings {
     pub power_off_for: Duration,
     /// How long a board may take from power to its first sign of life.
     pub start_within: Duration,
+    /// Whether the console is opened with the board. Without it a board can be looked at whose port is broken.
+    pub console: bool,
 }
 
 impl BoardSettings {
@@ -67,6 +69,7 @@ impl BoardSettings {
             reboots: RebootLimit::default(),
             power_off_for: Duration::from_secs(1),
             start_within: Duration::from_secs(15),
+            console: true,
         }
     }
 }

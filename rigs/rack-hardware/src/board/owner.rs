@@ -129,7 +129,9 @@ impl Owner {
             events,
             locks,
         };
-        owner.open_console().map_err(|fault| BoardError::new(name, Part::Console, fault))?;
+        if owner.settings.console {
+            owner.open_console().map_err(|fault| BoardError::new(name, Part::Console, fault))?;
+        }
         Ok(owner)
     }
 
@@ -400,6 +402,9 @@ impl Owner {
 
     /// Has the console open, if need be once the port is back. A USB port takes a moment to go, and another to come.
     async fn wait_for_console(&mut self) -> Result<(), Fault> {
+        if !self.settings.console {
+            return Ok(());
+        }
         let limit = self.settings.start_within;
         let start = Instant::now();
         let usb = matches!(self.definition.identity.console, PortIdentity::Usb { .. });

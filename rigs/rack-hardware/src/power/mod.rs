@@ -76,7 +76,7 @@ pub fn open(written: &RawPower, answers: Answers) -> Box<dyn PowerSwitch> {
 /// How a self-test went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SelfTest {
-    /// From switching off until the board had vanished.
+    /// From switching off until the look that found it gone began.
     pub vanished_after: Duration,
     /// From switching on until it was back.
     pub back_after: Duration,
@@ -195,8 +195,10 @@ pub async fn self_test(
 async fn wait_until(limit: Duration, look: Duration, board: &mut impl Presence, there: bool) -> Option<Duration> {
     let start = Instant::now();
     loop {
+        // A look at a board that is gone takes its time; one that is back was there only at the end of the look.
+        let began = start.elapsed();
         if board.present().await == there {
-            return Some(start.elapsed());
+            return Some(if there { start.elapsed() } else { began });
         }
         if start.elapsed() >= limit {
             return None;
