@@ -8,7 +8,7 @@ use crate::{
     flash::NodeFlash,
     machine::MachineKind,
     mailbox::Frame,
-    medium::{AirCounts, AirOrder, AirSettings, Medium, MediumHook, MediumPeer, MediumPort, queue},
+    medium::{AirCounts, AirOrder, AirSettings, Medium, MediumHook, MediumPeer, MediumPort, orders, queue},
     node::{EventSink, Node, NodeHandle, NodeStatus, Order, Parts},
     process,
     pty::Pty,
@@ -124,7 +124,7 @@ impl Bench {
         let start = Instant::now();
         let (sender, events) = sync_channel(EVENTS);
         let sink = EventSink { start, sender, lost: Arc::default() };
-        let (air_orders, air_receiver) = channel();
+        let (air_orders, air_receiver) = orders();
         let air_waker = Waker::new().map_err(file("cannot wake a thread for", &dir))?;
         let medium = MediumPort { from: MediumPeer::Radio, orders: air_orders, waker: air_waker.clone() };
 
@@ -140,8 +140,7 @@ impl Bench {
         }
         let radio_tty = dir.join("radio.tty");
         let tty = Pty::new(&radio_tty).map_err(file("cannot make the tty", &radio_tty))?;
-        let medium_state =
-            Medium::new(sink.clone(), seed, air, air_receiver, air_waker, receiving, tty);
+        let medium_state = Medium::new(sink.clone(), seed, air, air_receiver, air_waker, receiving, tty);
         let counts = Arc::clone(&medium_state.counts);
         let medium_thread = spawn("medium".to_owned(), move || medium_state.run())?;
 
@@ -365,9 +364,10 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         // All at once, then wait for each: a node without a thread has nothing to stop.
-        let answers: Vec<_> = (0..self.nodes.len()).map(|node| self.begin(node, Order::Stop)).collect();
+        for node in 0..self.nodes.len() {
+            let _ = self.begin(node, Order::Stop);
+        }
         self.medium.order(AirOrder::Stop);
-        drop(answers);
         for node in &mut self.nodes {
             if let Some(thread) = node.thread.take() {
                 let _ = thread.join();
@@ -460,7 +460,15 @@ fn build(
         probe: Probe::new(&settings.name),
         parts: Parts::default(),
     };
-    let handle =
-        NodeHandle { name: settings.name.clone(), orders, waker, status, flash, probe: probe_address, tty, thread: None };
+    let handle = NodeHandle {
+        name: settings.name.clone(),
+        orders,
+        waker,
+        status,
+        flash,
+        probe: probe_address,
+        tty,
+        thread: None,
+    };
     Ok((handle, node, receiving))
 }

@@ -77,7 +77,7 @@ impl Console {
     }
 
     /// Moves what the UART has sent; of an armed power cut, no more octets than are known to lie before it.
-    pub fn from_core(&mut self, uart: &mut UnixStream, known: Option<u64>) -> io::Result<()> {
+    pub fn take_from_core(&mut self, uart: &mut UnixStream, known: Option<u64>) -> io::Result<()> {
         let mut chunk = [0; 4096];
         loop {
             match uart.read(&mut chunk) {
@@ -111,7 +111,7 @@ impl Console {
     }
 
     /// Takes what the host has written.
-    pub fn from_host(&mut self, uart: Option<&mut UnixStream>) -> io::Result<()> {
+    pub fn take_from_host(&mut self, uart: Option<&mut UnixStream>) -> io::Result<()> {
         self.pty.drain();
         let mut chunk = [0; 1024];
         loop {

@@ -179,10 +179,7 @@ impl NodeFlash {
     /// Whether a store to `address` concerns the flash.
     pub const fn concerns(&self, address: u32) -> bool {
         (address as usize) < self.shape.size
-            || matches!(
-                address,
-                nvmc::CONFIG | nvmc::ERASE_PAGE | nvmc::ERASE_ALL | nvmc::ERASE_PROTECTED_PAGE
-            )
+            || matches!(address, nvmc::CONFIG | nvmc::ERASE_PAGE | nvmc::ERASE_ALL | nvmc::ERASE_PROTECTED_PAGE)
     }
 
     /// Takes in a store. `Some` if the power went at it: then nothing later may be taken in.

@@ -18,15 +18,17 @@ use std::{
     collections::{BTreeMap, BinaryHeap},
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Receiver, Sender, SyncSender, TrySendError},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     time::Duration,
 };
 
 /// Frames in flight. More than that, and the air drops them.
 const IN_FLIGHT: usize = 65_536;
-/// Delivered at once before the medium looks around.
+/// Orders taken at once before the medium looks around.
 const BURST: usize = 256;
+/// Orders that wait for the medium.
+const ORDERS: usize = 4096;
 
 /// Somebody on the air.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,17 +113,19 @@ pub(crate) enum AirOrder {
 #[derive(Clone, Debug)]
 pub(crate) struct MediumPort {
     pub from: MediumPeer,
-    pub orders: Sender<AirOrder>,
+    pub orders: SyncSender<AirOrder>,
     pub waker: Waker,
 }
 
 impl MediumPort {
-    /// Sends a frame.
-    pub fn send(&self, frame: Frame) {
-        self.order(AirOrder::Send(self.from, frame));
+    /// Sends a frame. False if the air cannot take more now.
+    pub fn send(&self, frame: Frame) -> bool {
+        let taken = self.orders.try_send(AirOrder::Send(self.from, frame)).is_ok();
+        self.waker.wake();
+        taken
     }
 
-    /// Tells the medium something.
+    /// Tells the medium something, waiting until it listens.
     pub fn order(&self, order: AirOrder) {
         // It ends before the nodes do; a frame that comes later is not heard.
         let _ = self.orders.send(order);
@@ -252,7 +256,10 @@ impl Medium {
         let next = [flight, self.radio.next()].into_iter().flatten().min();
         let timeout = next.map(|at| {
             let left = at.saturating_sub(self.now());
-            Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(left.subsec_nanos()) }
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            }
         });
         let mut waiting = vec![
             PollFd::from_borrowed_fd(self.waker.fd(), PollFlags::IN),
@@ -314,7 +321,9 @@ impl Medium {
                         woken[index] = true;
                         self.counted.carried += 1;
                     }
-                    Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => self.counted.overrun += 1,
+                    Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
+                        self.counted.overrun += 1
+                    }
                 },
             }
         }
@@ -326,9 +335,14 @@ impl Medium {
     }
 }
 
+/// The queue to the medium.
+pub(crate) fn orders() -> (SyncSender<AirOrder>, Receiver<AirOrder>) {
+    sync_channel(ORDERS)
+}
+
 /// The queue between the medium and a node.
 pub(crate) fn queue(waker: Waker) -> (Receiving, Receiver<Frame>) {
-    let (frames, receiver) = std::sync::mpsc::sync_channel(AIR_QUEUE);
+    let (frames, receiver) = sync_channel(AIR_QUEUE);
     (Receiving { frames, waker }, receiver)
 }
 
@@ -339,7 +353,9 @@ mod tests {
     #[test]
     fn loss_is_what_was_asked_for_and_the_same_again() {
         let link = |seed, permille| {
-            (0..10_000).filter(|n| lost(seed, MediumPeer::Radio, MediumPeer::Node(3), *n, permille)).collect::<Vec<u64>>()
+            (0..10_000)
+                .filter(|n| lost(seed, MediumPeer::Radio, MediumPeer::Node(3), *n, permille))
+                .collect::<Vec<u64>>()
         };
         assert!(link(1, 0).is_empty());
         assert_eq!(link(1, 1000).len(), 10_000);

@@ -11,6 +11,7 @@ use crate::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::{
+    ffi::OsStr,
     fs, io,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
@@ -21,9 +22,16 @@ const QEMU: &str = "qemu-system-arm";
 const SETPRIV: &str = "setpriv";
 
 /// Whether what the bench needs is installed; the error says what is missing and what to install.
+///
+/// # Errors
+///
+/// [`BenchError::Missing`].
 pub fn installed() -> Result<(), BenchError> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    found_in(&std::env::var_os("PATH").unwrap_or_default())
+}
+
+fn found_in(path: &OsStr) -> Result<(), BenchError> {
+    let found = |program: &str| std::env::split_paths(path).any(|folder| folder.join(program).is_file());
     for (program, remedy) in [
         (QEMU, "install the package qemu-system-arm (Debian, Ubuntu: apt-get install qemu-system-arm)"),
         (SETPRIV, "install the package util-linux"),
@@ -133,4 +141,22 @@ fn all_lines(mut trace: ChildStderr) -> Vec<String> {
     let mut text = Vec::new();
     let _ = trace.by_ref().take(4096).read_to_end(&mut text);
     String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_with_what_to_install() {
+        let folder = tempfile::tempdir().unwrap();
+        let without = found_in(folder.path().as_os_str()).unwrap_err();
+        assert!(without.to_string().contains("apt-get install qemu-system-arm"), "{without}");
+        fs::write(folder.path().join(QEMU), "").unwrap();
+        let without = found_in(folder.path().as_os_str()).unwrap_err();
+        assert!(without.to_string().contains("util-linux"), "{without}");
+        fs::write(folder.path().join(SETPRIV), "").unwrap();
+        found_in(folder.path().as_os_str()).unwrap();
+    }
 }

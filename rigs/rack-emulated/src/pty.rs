@@ -68,7 +68,14 @@ impl Pty {
             _ => {}
         }
         std::os::unix::fs::symlink(&path, link)?;
-        Ok(Self { master, watch, link: link.to_owned(), backlog: VecDeque::new(), open: false, counts: TtyCounts::default() })
+        Ok(Self {
+            master,
+            watch,
+            link: link.to_owned(),
+            backlog: VecDeque::new(),
+            open: false,
+            counts: TtyCounts::default(),
+        })
     }
 
     /// Says when somebody opens or closes the tty.

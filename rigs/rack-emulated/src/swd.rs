@@ -22,10 +22,19 @@ enum State {
     #[default]
     Idle,
     /// Bits of a request so far.
-    Request { bits: u8, value: u8 },
+    Request {
+        bits: u8,
+        value: u8,
+    },
     /// A write was acknowledged; its data comes.
-    Acknowledged { request: Request },
-    Data { request: Request, bits: u8, value: u64 },
+    Acknowledged {
+        request: Request,
+    },
+    Data {
+        request: Request,
+        bits: u8,
+        value: u64,
+    },
     /// Acknowledge, data and parity that the target drives.
     Driving(u64),
     /// Something made no sense: silence until the line is reset.

@@ -107,7 +107,7 @@ pub(crate) struct Sink {
 
 /// Reads until QEMU ends.
 pub(crate) fn read(mut input: ChildStderr, sink: &Sink) {
-    let mut reader = Reader { sink, sent: 0, dark: false, words: Vec::new(), told: false, burst: false };
+    let mut reader = Reader { sink, sent: 0, dark: false, words: Vec::new(), told: false, last: None, burst: false };
     let mut line = Vec::with_capacity(MAX_LINE);
     let mut chunk = vec![0; 64 * 1024];
     let mut saved = Instant::now();
@@ -150,6 +150,8 @@ struct Reader<'a> {
     dark: bool,
     words: Vec<String>,
     told: bool,
+    /// The register store told last of this chunk: a doorbell or reload again and again says no more than once.
+    last: Option<(u32, u32)>,
     /// The flash was written to.
     burst: bool,
 }
@@ -171,12 +173,11 @@ impl Reader<'_> {
             }
         }
         self.sink.sent.store(self.sent, Ordering::Release);
-        if let Some(flash) = &mut flash {
-            if flash.in_doubt() && self.sent > before {
-                self.tell(Store::Sent);
-            }
+        if self.sent > before && flash.as_ref().is_some_and(|flash| flash.in_doubt()) {
+            self.tell(Store::Sent);
         }
         drop(flash);
+        self.last = None;
         if std::mem::take(&mut self.told) {
             self.sink.waker.wake();
         }
@@ -221,8 +222,15 @@ impl Reader<'_> {
             _ if address == UART_TXD => self.sent += 1,
             _ if address == UART_START_RECEIVER => self.tell(Store::Receiver),
             _ if address == UART_BAUD => self.tell(Store::Baud(value)),
-            _ if within(RADIO) => self.tell(Store::Radio(address - RADIO.0, value)),
-            _ if within(WATCHDOG) => self.tell(Store::Watchdog(address - WATCHDOG.0, value)),
+            _ if self.last == Some((address, value)) => {}
+            _ if within(RADIO) => {
+                self.last = Some((address, value));
+                self.tell(Store::Radio(address - RADIO.0, value));
+            }
+            _ if within(WATCHDOG) => {
+                self.last = Some((address, value));
+                self.tell(Store::Watchdog(address - WATCHDOG.0, value));
+            }
             _ => {}
         }
     }

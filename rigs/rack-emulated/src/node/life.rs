@@ -137,7 +137,7 @@ impl Node {
         if let Some(uart) = &mut uart {
             let known = self.parts.sent.load(std::sync::atomic::Ordering::Acquire);
             // What cannot be read was lost with the power.
-            let _ = self.console.from_core(uart, ended.cut.map(|_| known));
+            let _ = self.console.take_from_core(uart, ended.cut.map(|_| known));
         }
         self.console.machine_started();
         ended
@@ -291,7 +291,11 @@ impl Node {
             }
             Power::CutAtOperation { operation, tear, restore_after } => {
                 let Some(flash) = &self.flash else {
-                    return Err(MachineError::refused("bench", "cutting the power", "this machine has no counted flash"));
+                    return Err(MachineError::refused(
+                        "bench",
+                        "cutting the power",
+                        "this machine has no counted flash",
+                    ));
                 };
                 flash.lock().unwrap_or_else(PoisonError::into_inner).arm(operation, tear);
                 self.parts.dark_time = Duration::from_nanos(restore_after.0);

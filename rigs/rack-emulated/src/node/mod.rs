@@ -72,6 +72,8 @@ pub struct NodeStatus {
     pub tty: TtyCounts,
     /// Frames it has sent.
     pub radio_sent: u64,
+    /// Frames it has sent that the air could not take.
+    pub radio_jammed: u64,
     /// Frames put into its receive ring.
     pub radio_received: u64,
     /// Frames lost because its ring was full.

@@ -120,7 +120,10 @@ impl Node {
         }
         let timeout = self.next_timer().map(|at| {
             let left = at.saturating_sub(self.now());
-            Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(left.subsec_nanos()) }
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            }
         });
         // An interrupted wait is one where nothing is ready.
         if poll(&mut waiting, timeout.as_ref()).is_err() {
@@ -224,7 +227,7 @@ impl Node {
         let (Some(core), Some(mailbox)) = (&mut self.parts.core, &mut self.parts.mailbox) else { return Ok(()) };
         for frame in mailbox.take(&mut core.process.qtest)? {
             self.parts.counted.radio_sent += 1;
-            self.medium.send(frame);
+            self.parts.counted.radio_jammed += u64::from(!self.medium.send(frame));
         }
         Ok(())
     }
@@ -248,10 +251,8 @@ impl Node {
 
     /// Octets that the UART has been given, while a power cut makes that matter.
     fn known_sent(&self) -> Option<u64> {
-        let in_doubt = self
-            .flash
-            .as_ref()
-            .is_some_and(|flash| flash.lock().unwrap_or_else(PoisonError::into_inner).in_doubt());
+        let in_doubt =
+            self.flash.as_ref().is_some_and(|flash| flash.lock().unwrap_or_else(PoisonError::into_inner).in_doubt());
         in_doubt.then(|| self.parts.sent.load(Ordering::Acquire))
     }
 
@@ -260,9 +261,9 @@ impl Node {
         let known = self.known_sent();
         let mut uart = self.parts.core.as_mut().map(|core| &mut core.process.uart);
         if let Some(uart) = &mut uart {
-            self.console.from_core(uart, known).map_err(failed)?;
+            self.console.take_from_core(uart, known).map_err(failed)?;
         }
-        self.console.from_host(uart).map_err(failed)
+        self.console.take_from_host(uart).map_err(failed)
     }
 
     fn take_orders(&mut self) {

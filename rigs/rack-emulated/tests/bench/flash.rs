@@ -120,7 +120,11 @@ fn tears() {
             rig.bench.power(0, Power::On).unwrap();
             fired(&rig);
             rig.state(0, NodeState::Off);
-            assert_eq!(rig.bench.flash(0, PAGE..PAGE + 0x1000).unwrap(), modelled(&old, operation, model), "{tear:?} {operation}");
+            assert_eq!(
+                rig.bench.flash(0, PAGE..PAGE + 0x1000).unwrap(),
+                modelled(&old, operation, model),
+                "{tear:?} {operation}"
+            );
         }
     }
     // Random bits: never more than was to be cleared, and the same again from the same seed and count.

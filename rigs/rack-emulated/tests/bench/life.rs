@@ -138,11 +138,7 @@ fn trustzone() {
     settings.nodes[0].machine = MachineKind::TrustZone;
     let bench = Bench::start(settings).unwrap();
     assert_eq!(bench.status(0).unwrap().state, NodeState::LockedUp, "no code yet");
-    let power = Power::CutAtOperation {
-        operation: 0,
-        tear: hil_model::action::Tear::Done,
-        restore_after: Span::ZERO,
-    };
+    let power = Power::CutAtOperation { operation: 0, tear: hil_model::action::Tear::Done, restore_after: Span::ZERO };
     assert!(matches!(bench.power(0, power), Err(BenchError::Machine { .. })), "its flash is RAM");
 }
 
@@ -164,21 +160,23 @@ fn refusals() {
 }
 
 fn idle() {
-    const BOARDS: usize = 6;
-    let rig = Rig::running(programs::IDLE, BOARDS);
+    const BOARDS: u64 = 6;
+    let rig = Rig::running(programs::IDLE, BOARDS as usize);
     std::thread::sleep(Duration::from_millis(300));
-    let pids: Vec<u32> = (0..BOARDS).map(|node| rig.bench.status(node).unwrap().process.unwrap()).collect();
-    let ticks = || pids.iter().map(|pid| ticks(*pid)).sum::<u64>();
+    let pids: Vec<u32> = (0..BOARDS as usize).map(|node| rig.bench.status(node).unwrap().process.unwrap()).collect();
+    // The bench's own threads are left out: other tests run beside this one in the same process.
+    let ticks = || pids.iter().map(|pid| ticks(&format!("/proc/{pid}/stat"))).sum::<u64>();
     let (before, start) = (ticks(), Instant::now());
     std::thread::sleep(Duration::from_secs(2));
-    // 100 ticks a second. 20 boards may cost 10 % of a core, so 6 may cost 3 %: 6 ticks in 2 s.
-    let spent = ticks() - before;
-    assert!(spent <= 6, "{BOARDS} idle machines took {spent} ticks in {:?}", start.elapsed());
+    // 100 ticks a second. 20 boards may cost 10 % of a core, so 6 may cost 3 %.
+    let (spent, time) = (ticks() - before, start.elapsed());
+    let allowed = time.as_secs_f64() * 100.0 * 0.005 * BOARDS as f64;
+    assert!(spent as f64 <= allowed, "{BOARDS} idle machines took {spent} ticks in {time:?}, allowed {allowed:.0}");
 }
 
-/// Processor time of a process.
-fn ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+/// Processor time of a process, in ticks.
+fn ticks(path: &str) -> u64 {
+    let stat = std::fs::read_to_string(path).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }

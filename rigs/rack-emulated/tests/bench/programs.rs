@@ -7,9 +7,7 @@
 /// 1:  wfi
 ///     b 1b
 /// ```
-pub const IDLE: &[u32] = &[
-    0x2003_F000, 0x0000_0009, 0xE7FD_BF30,
-];
+pub const IDLE: &[u32] = &[0x2003F000, 0x00000009, 0xE7FDBF30];
 
 /// Erases the 4 KiB page at 0x10000, writes 256 words there and a dot on the console behind each, then an exclamation mark.
 ///
@@ -60,10 +58,10 @@ pub const IDLE: &[u32] = &[
 ///     .ltorg
 /// ```
 pub const WRITER: &[u32] = &[
-    0x2003_F000, 0x0000_0009, 0x2104_4814, 0x4814_6001, 0x6081_2101, 0x4E14_4F13, 0x2501_4A14, 0x3504_022D,
-    0x5179_2102, 0x2404_3504, 0x2101_0013, 0x517B_0289, 0x3C01_185B, 0x3D04_D1FB, 0x5179_2101, 0x490C_2300,
-    0x6011_4319, 0x212E_3204, 0x3301_6031, 0xD0F6_0A19, 0x5179_2100, 0x6031_2121, 0xE7FD_BF30, 0x4000_2500,
-    0x4000_2000, 0x4001_E400, 0x4000_251C, 0x0001_0000, 0xA500_0000,
+    0x2003F000, 0x00000009, 0x21044814, 0x48146001, 0x60812101, 0x4E144F13, 0x25014A14, 0x3504022D, 0x51792102,
+    0x24043504, 0x21010013, 0x517B0289, 0x3C01185B, 0x3D04D1FB, 0x51792101, 0x490C2300, 0x60114319, 0x212E3204,
+    0x33016031, 0xD0F60A19, 0x51792100, 0x60312121, 0xE7FDBF30, 0x40002500, 0x40002000, 0x4001E400, 0x4000251C,
+    0x00010000, 0xA5000000,
 ];
 
 /// Locks up: its HardFault handler faults.
@@ -73,9 +71,7 @@ pub const WRITER: &[u32] = &[
 /// 1:  udf #0                  @ also the handler of HardFault: lockup
 ///     b 1b
 /// ```
-pub const CRASH: &[u32] = &[
-    0x2003_F000, 0x0000_0011, 0x0000_0000, 0x0000_0011, 0xE7FD_DE00,
-];
+pub const CRASH: &[u32] = &[0x2003F000, 0x00000011, 0x00000000, 0x00000011, 0xE7FDDE00];
 
 /// Says the reset reason as a digit. After power-on it writes a word of flash and locks up; after anything else it sleeps.
 ///
@@ -107,9 +103,9 @@ pub const CRASH: &[u32] = &[
 ///     .ltorg
 /// ```
 pub const CRASH_ONCE: &[u32] = &[
-    0x2003_F000, 0x0000_0011, 0x0000_0000, 0x0000_003D, 0x6801_480B, 0x2204_480B, 0x480B_6002, 0x6002_2201,
-    0x3130_480A, 0x2930_6001, 0x4809_D106, 0x6001_2101, 0x4A09_4808, 0xDE00_6002, 0xE7FD_BF30, 0x0000_DE00,
-    0x2003_FFFC, 0x4000_2500, 0x4000_2008, 0x4000_251C, 0x4001_E504, 0x0002_0000, 0x600D_DA7A,
+    0x2003F000, 0x00000011, 0x00000000, 0x0000003D, 0x6801480B, 0x2204480B, 0x480B6002, 0x60022201, 0x3130480A,
+    0x29306001, 0x4809D106, 0x60012101, 0x4A094808, 0xDE006002, 0xE7FDBF30, 0x0000DE00, 0x2003FFFC, 0x40002500,
+    0x40002008, 0x4000251C, 0x4001E504, 0x00020000, 0x600DDA7A,
 ];
 
 /// Says the reset reason as a digit. After power-on it asks for a soft reset; after that it starts a watchdog of 0.25 s and hangs with interrupts masked; then it sleeps.
@@ -148,10 +144,9 @@ pub const CRASH_ONCE: &[u32] = &[
 ///     .ltorg
 /// ```
 pub const REASONS: &[u32] = &[
-    0x2003_F000, 0x0000_0009, 0x6801_480E, 0x2204_480E, 0x480E_6002, 0x6002_2201, 0x3130_480D, 0x2930_6001,
-    0x480C_D103, 0x6001_490C, 0x2934_E009, 0x480B_D107, 0x6001_490B, 0x2101_480B, 0xB672_6001, 0xBF30_E7FE,
-    0x0000_E7FD, 0x2003_FFFC, 0x4000_2500, 0x4000_2008, 0x4000_251C, 0xE000_ED0C, 0x05FA_0004, 0x4001_0504,
-    0x0000_1FFF, 0x4001_0000,
+    0x2003F000, 0x00000009, 0x6801480E, 0x2204480E, 0x480E6002, 0x60022201, 0x3130480D, 0x29306001, 0x480CD103,
+    0x6001490C, 0x2934E009, 0x480BD107, 0x6001490B, 0x2101480B, 0xB6726001, 0xBF30E7FE, 0x0000E7FD, 0x2003FFFC,
+    0x40002500, 0x40002008, 0x4000251C, 0xE000ED0C, 0x05FA0004, 0x40010504, 0x00001FFF, 0x40010000,
 ];
 
 /// Sends back what it receives on the console.
@@ -181,8 +176,78 @@ pub const REASONS: &[u32] = &[
 ///     .ltorg
 /// ```
 pub const ECHO: &[u32] = &[
-    0x2003_F000, 0x0000_0009, 0x2204_4809, 0x4809_6002, 0x6002_2201, 0x2300_6082, 0x0224_2401, 0x4D06_3408,
-    0x5901_4E06, 0xD0FC_2900, 0x6829_5103, 0xE7F8_6031, 0x4000_2500, 0x4000_2000, 0x4000_2518, 0x4000_251C,
+    0x2003F000, 0x00000009, 0x22044809, 0x48096002, 0x60022201, 0x23006082, 0x02242401, 0x4D063408, 0x59014E06,
+    0xD0FC2900, 0x68295103, 0xE7F86031, 0x40002500, 0x40002000, 0x40002518, 0x4000251C,
+];
+
+/// For the second machine, at 0x10000000: makes RAM at 0x00200000 Non-secure, and lets Non-secure code read the address that is
+/// at 0x38000000. Result at +4, SFSR at +8, and at +12 what became of it: 1 read, 2 fault.
+///
+/// ```text
+///     .word 0x38020000, 0x10000011, 0, 0x10000081
+///     ldr r0, =0x58007000     @ memory protection controller of the code RAM
+///     ldr r1, [r0]
+///     bic r1, #0x100          @ no automatic increment
+///     str r1, [r0]
+///     ldr r2, [r0, #0x14]
+///     and r2, #15
+///     adds r2, #5
+///     movs r3, #32
+///     lsls r3, r2             @ octets of 32 blocks
+///     ldr r4, =0x200000
+///     ldr r5, =0x400000
+///     mvn r7, #0
+/// 1:  udiv r6, r4, r3         @ 2 MiB up to 4 MiB are Non-secure
+///     str r6, [r0, #0x18]
+///     str r7, [r0, #0x1c]
+///     adds r4, r3
+///     cmp r4, r5
+///     blo 1b
+///     ldr r0, =0xe000edd0     @ and in the security attribution unit all below 4 MiB
+///     movs r1, #0
+///     str r1, [r0, #8]
+///     str r1, [r0, #12]
+///     ldr r1, =0x003fffe1
+///     str r1, [r0, #16]
+///     movs r1, #1
+///     str r1, [r0]
+///     ldr r0, =0x00200000     @ Non-secure code: ldr r0, [r0]; bx lr
+///     ldr r1, =0x47706800
+///     str r1, [r0]
+///     ldr r1, =0x600dc0de     @ Non-secure data
+///     str r1, [r0, #0x100]
+///     ldr r1, =0x00210000
+///     msr msp_ns, r1
+///     dsb
+///     isb
+///     b 2f
+///     .balign 128
+///     ldr r4, =0x38000000     @ HardFault: why
+///     ldr r0, =0xe000ede4
+///     ldr r1, [r0]
+///     str r1, [r4, #8]
+///     movs r1, #2
+///     str r1, [r4, #12]
+/// 3:  wfi
+///     b 3b
+/// 2:  ldr r4, =0x38000000
+///     ldr r1, =0x00200000
+///     ldr r0, [r4]            @ the address to be read
+///     blxns r1
+///     str r0, [r4, #4]
+///     movs r1, #1
+///     str r1, [r4, #12]
+/// 4:  wfi
+///     b 4b
+///     .ltorg
+/// ```
+pub const TRUSTZONE: &[u32] = &[
+    0x38020000, 0x10000011, 0x00000000, 0x10000081, 0x68014825, 0x7180F421, 0x69426001, 0x020FF002, 0x23203205,
+    0xF44F4093, 0xF44F1400, 0xF06F0580, 0xFBB40700, 0x6186F6F3, 0x18E461C7, 0xD3F842AC, 0x2100481A, 0x60C16081,
+    0x61014919, 0x60012101, 0x1000F44F, 0x60014917, 0xF8C04917, 0xF44F1100, 0xF3811104, 0xF3BF8888, 0xF3BF8F4F,
+    0xE0108F6F, 0x8000F3AF, 0x8000F3AF, 0x8000F3AF, 0x8000F3AF, 0x5460F04F, 0x6801480D, 0x210260A1, 0xBF3060E1,
+    0xF04FE7FD, 0xF44F5460, 0x68201100, 0x6060478C, 0x60E12101, 0xE7FDBF30, 0x58007000, 0xE000EDD0, 0x003FFFE1,
+    0x47706800, 0x600DC0DE, 0xE000EDE4,
 ];
 
 /// Announces its radio mailbox, empties the receive ring at each interrupt, and sends back frames that start with 0x55.
@@ -255,13 +320,13 @@ pub const ECHO: &[u32] = &[
 ///     .ltorg
 /// ```
 pub const RADIO: &[u32] = &[
-    0x2003_F000, 0x0000_0049, 0x0000_0000, 0x0000_0000, 0x0000_0000, 0x0000_0000, 0x0000_0000, 0x0000_0000,
-    0x0000_0000, 0x0000_0000, 0x0000_0000, 0x0000_0000, 0x0000_0000, 0x0000_0000, 0x0000_0000, 0x0000_0000,
-    0x0000_0000, 0x0000_0079, 0x491E_481D, 0x2110_6001, 0x2140_6041, 0x2100_6081, 0x6101_60C1, 0x6181_6141,
-    0x61C1_4919, 0x6201_4919, 0x2102_4A19, 0x4A19_6011, 0xBF30_6010, 0x46C0_E7FD, 0x4811_B5F0, 0x6982_6941,
-    0xD01B_4291, 0x4013_233F, 0x4363_2424, 0x18ED_6A05, 0x792E_3201, 0xD10F_2E55, 0x270F_68C3, 0x4367_401F,
-    0x19F6_69C6, 0x59EC_2720, 0x3F04_51F4, 0x3301_D5FB, 0x4C09_60C3, 0x6027_2701, 0xE7DF_6182, 0x0000_BDF0,
-    0x2000_0000, 0x4D4B_5241, 0x2000_1000, 0x2000_2000, 0xE000_E100, 0x4000_1F00, 0x4000_1008,
+    0x2003F000, 0x00000049, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000,
+    0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000079,
+    0x491E481D, 0x21106001, 0x21406041, 0x21006081, 0x610160C1, 0x61816141, 0x61C14919, 0x62014919, 0x21024A19,
+    0x4A196011, 0xBF306010, 0x46C0E7FD, 0x4811B5F0, 0x69826941, 0xD01B4291, 0x4013233F, 0x43632424, 0x18ED6A05,
+    0x792E3201, 0xD10F2E55, 0x270F68C3, 0x4367401F, 0x19F669C6, 0x59EC2720, 0x3F0451F4, 0x3301D5FB, 0x4C0960C3,
+    0x60272701, 0xE7DF6182, 0x0000BDF0, 0x20000000, 0x4D4B5241, 0x20001000, 0x20002000, 0xE000E100, 0x40001F00,
+    0x40001008,
 ];
 
 /// The octets of a program.

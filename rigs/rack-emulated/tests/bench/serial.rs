@@ -1,6 +1,9 @@
 //! The console tty.
 
-use crate::{Rule, programs, rig::{PATIENCE, Rig, wait}};
+use crate::{
+    Rule, programs,
+    rig::{PATIENCE, Rig, wait},
+};
 use hil_model::Power;
 use rack_emulated::LineFault;
 use std::{io::Write, time::Duration};
