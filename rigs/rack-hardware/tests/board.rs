@@ -170,6 +170,36 @@ async fn a_wrong_chip_behind_a_right_serial_is_not_written_to() {
 }
 
 #[tokio::test]
+async fn a_locked_part_is_its_own_outcome_and_opened_only_when_asked() {
+    let bench = Bench::new();
+    let mut settings = bench.settings(7);
+    // Locked, until the permission to erase comes with the request.
+    let script = settings.worker.args[1].to_string_lossy().replace(
+        "*attach*) echo",
+        r#"*'"erase_all":false'*) echo '{"is":"failed","failure":{"kind":"locked"},"why":"erase_all"}';;
+                    *attach*) echo"#,
+    );
+    settings.worker.args[1] = script.into();
+    let (handle, _events) = board::open(bench.definition.clone(), None, &settings).unwrap();
+    handle.erase_everything().await.unwrap();
+    assert!(bench.asked(r#""erase_all":true"#));
+    handle.close().await;
+    let (handle, _events) = board::open(bench.definition.clone(), None, &settings).unwrap();
+    let error = handle.attach(rack_hardware::probe::AttachOptions::default()).await.unwrap_err();
+    assert!(error.fault == Fault::Locked && error.next().contains("erases everything"), "{error}");
+    handle.close().await;
+}
+
+#[tokio::test]
+async fn a_part_that_is_open_is_not_erased_whatever_is_asked() {
+    let bench = Bench::new();
+    let (handle, _events) = bench.open(7);
+    handle.erase_everything().await.unwrap();
+    assert!(!bench.asked(r#""erase_all":true"#));
+    handle.close().await;
+}
+
+#[tokio::test]
 async fn a_new_board_is_not_used_before_it_is_provisioned() {
     let bench = Bench::new();
     let (handle, _events) = bench.open(7);

@@ -59,7 +59,8 @@ pub struct FlashArgs {
     /// Write the board although it is provisioned as another node.
     #[arg(long)]
     readdress: bool,
-    /// First erase the whole part: firmware, key, configuration, evidence. The only way to open a locked one.
+    /// Open a locked part, which erases everything on it: firmware, key, configuration, evidence. One that is open is
+    /// not erased.
     #[arg(long, requires = "board")]
     erase_all: bool,
 }

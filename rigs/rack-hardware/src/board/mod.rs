@@ -321,7 +321,8 @@ impl BoardHandle {
         self.ask(|answer| Ask::Erase(start, length, answer)).await
     }
 
-    /// Opens a locked part by erasing everything on it, the evidence included. Only on somebody's explicit word.
+    /// Opens a locked part by erasing everything on it, the evidence included. Only on somebody's explicit word. A part
+    /// that is open already is compared with the rack file and not erased.
     ///
     /// # Errors
     /// As [`crate::probe::Probe::erase_everything`].

@@ -262,8 +262,18 @@ impl Owner {
         self.link.ready().await?.erase(start, length).await
     }
 
+    /// A part that is open is not erased: it is only compared, so that another one's is not lost either.
     async fn erase_everything(&mut self) -> Result<Attached, Fault> {
         self.link.detach().await;
+        match self.link.probe.attach(AttachOptions::default()).await {
+            Err(Fault::Locked) => {}
+            Ok(attached) => {
+                self.link.attached = true;
+                self.identify(Purpose::Readdress).await?;
+                return Ok(attached);
+            }
+            Err(fault) => return Err(fault),
+        }
         let attached = self.link.probe.erase_everything().await?;
         self.link.attached = true;
         Ok(attached)
