@@ -109,15 +109,7 @@ impl<const PAGE: usize, E: Engine<Rig<PAGE>>> Sweep<'_, '_, PAGE, E> {
         self.restore(&base);
         let mut before = state(&mut self.rig)?;
         for (number, operation) in log.iter().enumerate() {
-            // What the journal says once the operation is done whole: the only other state there may be.
-            self.restore(&base);
-            let after = match self.touches_journal(operation) {
-                true => {
-                    self.rig.internal.apply(operation).map_err(|_| UpdateError::NoState)?;
-                    state(&mut self.rig)?
-                }
-                false => before,
-            };
+            let after = self.done_whole(&base, operation, before)?;
             if number % self.options.stride.max(1) == 0 {
                 for tear in tears {
                     self.single(journey, &base, (number, operation), tear, [before, after])?;
@@ -127,6 +119,21 @@ impl<const PAGE: usize, E: Engine<Rig<PAGE>>> Sweep<'_, '_, PAGE, E> {
             before = after;
         }
         Ok(())
+    }
+
+    /// What the journal says once an operation is done whole: the only other state there may be.
+    fn done_whole(
+        &mut self,
+        base: &FlashArray<PAGE, 1>,
+        operation: &LoggedOperation,
+        before: Option<Record>,
+    ) -> Result<Option<Record>, UpdateError> {
+        self.restore(base);
+        if !self.touches_journal(operation) {
+            return Ok(before);
+        }
+        self.rig.internal.apply(operation).map_err(|_| UpdateError::NoState)?;
+        Ok(state(&mut self.rig)?)
     }
 
     fn touches_journal(&self, operation: &LoggedOperation) -> bool {
@@ -185,14 +192,7 @@ impl<const PAGE: usize, E: Engine<Rig<PAGE>>> Sweep<'_, '_, PAGE, E> {
         self.restore(&base);
         let mut before = state(&mut self.rig)?;
         for (number, operation) in log.iter().enumerate() {
-            self.restore(&base);
-            let after = match self.touches_journal(operation) {
-                true => {
-                    self.rig.internal.apply(operation).map_err(|_| UpdateError::NoState)?;
-                    state(&mut self.rig)?
-                }
-                false => before,
-            };
+            let after = self.done_whole(&base, operation, before)?;
             let some: &[TearModel] = match self.options.double {
                 DoubleCuts::All => &tears,
                 DoubleCuts::Window { .. } if chosen.contains(&number) => {
