@@ -17,7 +17,7 @@ use hil_scenario::{Diagnostic, Forge};
 use rack_emulated::EmulatedRack;
 use rack_hardware::LabDefinition;
 use rack_hardware::lab::{HardwareRack, Programs, firmware};
-use rack_virtual::VirtualRack;
+use rack_virtual::{MOST_FULL_STACKS, VirtualRack};
 use serde::Deserialize;
 
 use crate::exit::CommandError;
@@ -211,9 +211,22 @@ struct Written {
     #[serde(default)]
     without: Vec<Capability>,
     #[serde(default)]
+    stack: WrittenStack,
+    #[serde(default)]
     profile: WrittenProfile,
     #[serde(default)]
     fleet: WrittenFleet,
+}
+
+/// How far a virtual rack goes below access messages.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WrittenStack {
+    /// Messages, with the loss and latency of their PDUs.
+    #[default]
+    Link,
+    /// Every PDU, through a real stack in every gateway and node.
+    Full,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -291,6 +304,10 @@ fn parse(file: &str, stem: &str, text: &str) -> Result<RackManifest, Vec<Diagnos
             complain(path, format!("{value} is outside 1 to {most}"));
         }
     }
+    let full = written.stack == WrittenStack::Full;
+    if full && usize::from(nodes) > MOST_FULL_STACKS {
+        complain("stack", format!("full stacks run on at most {MOST_FULL_STACKS} nodes, not {nodes}"));
+    }
     let name = written.name.unwrap_or_else(|| stem.to_owned());
     if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
         complain("name", "a name has 1 to 64 characters".to_owned());
@@ -300,7 +317,8 @@ fn parse(file: &str, stem: &str, text: &str) -> Result<RackManifest, Vec<Diagnos
     }
     let fleet = Fleet::building(nodes, floors, gateways, thread_every, config_version);
     let without: BTreeSet<Capability> = written.without.into_iter().collect();
-    let mut manifest = VirtualRack::with_fleet(&name, fleet, profile).manifest().clone();
+    let rack = VirtualRack::with_fleet(&name, fleet, profile);
+    let mut manifest = if full { rack.with_full_stack() } else { rack }.manifest().clone();
     manifest.capabilities.retain(|capability| !without.contains(capability));
     Ok(manifest)
 }
@@ -364,6 +382,18 @@ mod tests {
         let manifest = parse("r.yaml", "small", "kind: virtual\nfleet: { nodes: 4 }\nwithout: [thread]\n").unwrap();
         assert_eq!((manifest.name.as_str(), manifest.fleet.nodes.len()), ("small", 4));
         assert!(!manifest.capabilities.contains(&Capability::Thread));
+    }
+
+    #[test]
+    fn full_stacks_are_asked_for_by_name_and_for_a_bench() {
+        let rack = |nodes: u16| parse("r.yaml", "r", &format!("kind: virtual\nstack: full\nfleet: {{ nodes: {nodes} }}\n"));
+        let manifest = rack(128).unwrap();
+        assert!(manifest.capabilities.contains(&Capability::FullStack));
+        assert!(!manifest.capabilities.contains(&Capability::LargeFleet));
+        let message = rack(129).unwrap_err()[0].to_string();
+        assert_eq!(message, "r.yaml:2:1: stack: full stacks run on at most 128 nodes, not 129");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rigs/racks/virtual-full-stack.yaml");
+        assert!(BoundRack::read(&path).unwrap().manifest().capabilities.contains(&Capability::FullStack));
     }
 
     #[rstest]

@@ -1,9 +1,10 @@
 //! Messages between gateways and nodes: hand-over, loss, latency, the interposer, arrival.
 
 use crate::air_level::{Handed, Landing, Load, Missed, Way};
+use crate::life::NodeHost;
 use crate::link_air::datagram_air;
 use crate::world::{Due, World};
-use hil_model::{About, Fact, NodeId, Party, Span, Time, Witness};
+use hil_model::{About, Fact, NodeId, Party, Protocol, Span, Time, Witness};
 use mk_node::Received;
 use mk_wire::Addr;
 use mk_wire::access::network_pdus;
@@ -78,10 +79,24 @@ impl World {
 
     /// Hands a message to the air; it arrives when the air says so.
     fn hand_over(&mut self, gateway: usize, load: Load, way: Way<'_>, flight: Flight) {
-        let flight = self.flights.insert(flight);
+        self.tell_lives();
+        let to = flight.to;
+        let number = self.flights.insert(flight);
         let mut landings = Vec::new();
-        self.air.carry(self.now, &Handed { flight, gateway, load, way }, &mut landings);
+        if let Some(flight) = self.flights.get_mut(number) {
+            let handed = Handed { flight: number, gateway, load, way, to, bytes: &flight.bytes };
+            self.air.carry(self.now, &handed, &mut landings);
+        }
         self.land(landings);
+    }
+
+    /// Tells an air that asks for it which nodes run.
+    fn tell_lives(&mut self) {
+        if self.air.follows_lives() {
+            let on_mesh = |host: &NodeHost| host.node().is_some() && host.spec.protocol == Protocol::Mesh;
+            let lives: Vec<_> = self.nodes.iter().map(|host| on_mesh(host).then_some(host.life)).collect();
+            self.air.lives(self.now, &lives);
+        }
     }
 
     /// The air goes on by itself.
@@ -90,6 +105,7 @@ impl World {
             return;
         }
         self.air_timer = Time::NEVER;
+        self.tell_lives();
         let mut landings = Vec::new();
         self.air.on_wakeup(self.now, &mut landings);
         self.land(landings);

@@ -7,6 +7,7 @@
 use crate::link_air::LinkLevel;
 use crate::place::LinkBudget;
 use hil_model::{AirLevel, GatewayId, Seed, Span, Time};
+use mk_wire::Addr;
 
 /// What has to be carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,27 @@ pub struct Handed<'a> {
     pub load: Load,
     /// Which way.
     pub way: Way<'a>,
+    /// Address that it goes to.
+    pub to: Addr,
+    /// Its octets, for an air in which they really travel.
+    pub bytes: &'a [u8],
+}
+
+/// What went over an air in which every PDU is real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AirReport {
+    /// Access messages handed over.
+    pub messages: u64,
+    /// Network PDUs that gateways and nodes put on the air as data: the segments of image data.
+    pub data_pdus: u64,
+    /// Every other PDU: control and answers with their repetitions, acknowledgements, what is relayed, beacons.
+    pub other_pdus: u64,
+    /// Octets of all of them.
+    pub octets: u64,
+    /// Receptions that the link lost.
+    pub lost: u64,
+    /// Receptions that a stack refused: heard before, replayed, no room, not for it.
+    pub refused: u64,
 }
 
 /// Who missed a message.
@@ -97,6 +119,22 @@ pub trait Air: core::fmt::Debug {
 
     /// Takes a message over. Landings that are known now go into `landings`.
     fn carry(&mut self, now: Time, message: &Handed<'_>, landings: &mut Vec<Landing>);
+
+    /// Whether the air wants to be told which nodes run.
+    fn follows_lives(&self) -> bool {
+        false
+    }
+
+    /// By node, in the order of the fleet: the number of its present life while its application runs on the mesh. With a
+    /// new number it has lost what was in its RAM.
+    fn lives(&mut self, now: Time, lives: &[Option<u32>]) {
+        let _ = (now, lives);
+    }
+
+    /// What went over it, where it counts PDUs.
+    fn report(&self) -> Option<AirReport> {
+        None
+    }
 
     /// When the air wants to go on by itself; never, where [`Air::carry`] says everything.
     fn next_wakeup(&self) -> Option<Time> {

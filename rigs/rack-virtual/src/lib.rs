@@ -21,6 +21,9 @@ mod rack;
 mod random;
 mod scenes;
 mod slab;
+mod stack_air;
 mod world;
 
+pub use air_level::AirReport;
 pub use rack::VirtualRack;
+pub use stack_air::MOST_NODES as MOST_FULL_STACKS;

@@ -72,7 +72,7 @@ pub struct NodeHost {
     /// Its link to the gateway.
     pub budget: LinkBudget,
     state: State,
-    life: u32,
+    pub(crate) life: u32,
     resets: u32,
     lockups: u32,
     timer: Time,

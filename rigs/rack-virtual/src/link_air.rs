@@ -16,7 +16,7 @@ const LOSS: [(u16, f64); 5] = [(200, 2e-7), (400, 2e-7), (600, 5e-7), (800, 7.5e
 const TWO_TO_32: f64 = 4_294_967_296.0;
 
 /// Mean time a relay or sender needs for one PDU (radio model, section 3).
-const HOP: Span = Span::micros(9_200);
+pub const HOP: Span = Span::micros(9_200);
 /// One acknowledgement wait of a unicast segmented message (section 5).
 const SEGMENT_ACK: Span = Span::millis(180);
 /// Time of an unsegmented control message over the relays to the last receiver of a group.

@@ -1,6 +1,6 @@
 //! The rack port over the simulated building.
 
-use crate::air_level::{self, Building};
+use crate::air_level::{self, AirReport, Building};
 use crate::gateways::GatewayHost;
 use crate::hardware::{Shared, VirtualBoard};
 use crate::kernel::Wheel;
@@ -11,6 +11,7 @@ use crate::probe::Probe;
 use crate::random::{Purpose, Stream};
 use crate::scenes::Scenes;
 use crate::slab::Slab;
+use crate::stack_air::{self, FullStack};
 use crate::world::{Due, World};
 use hil_model::fact::{Fact, Moment};
 use hil_model::{
@@ -82,6 +83,26 @@ impl VirtualRack {
         })
     }
 
+    /// Whether every PDU passes through a real stack: the manifest says so.
+    #[must_use]
+    pub fn full_stack(&self) -> bool {
+        self.manifest.capabilities.contains(&Capability::FullStack)
+    }
+
+    /// The same rack with a real stack in every gateway and node: for the fleet of a bench, not of a building.
+    #[must_use]
+    pub fn with_full_stack(mut self) -> Self {
+        self.manifest.capabilities.insert(Capability::FullStack);
+        self.manifest.capabilities.remove(&Capability::LargeFleet);
+        self
+    }
+
+    /// What went over the air in the present run, where full stacks run.
+    #[must_use]
+    pub fn air_report(&self) -> Option<AirReport> {
+        self.world.as_ref().and_then(|world| world.air.report())
+    }
+
     /// Changes the air of a rack that has just been prepared: nothing is under way yet that could get lost.
     #[cfg(test)]
     pub(crate) fn change_air(&mut self, make: impl FnOnce(Box<dyn air_level::Air>) -> Box<dyn air_level::Air>) {
@@ -113,7 +134,7 @@ impl Rack for VirtualRack {
 
     fn prepare(&mut self, provision: &Provision) -> Result<(), RackError> {
         self.running = Some(provision.running.clone());
-        self.world = Some(build(provision, self.remember)?);
+        self.world = Some(build(provision, self.remember, self.full_stack())?);
         Ok(())
     }
 
@@ -228,7 +249,12 @@ impl World {
 /// Flash of one provisioned board by configuration version: all nodes of one version start with the same bytes.
 type Templates = BTreeMap<u16, VirtualBoard>;
 
-fn build(provision: &Provision, remember: bool) -> Result<World, RackError> {
+fn build(provision: &Provision, remember: bool, full_stack: bool) -> Result<World, RackError> {
+    let nodes = provision.fleet.nodes.len();
+    if full_stack && nodes > stack_air::MOST_NODES {
+        let most = stack_air::MOST_NODES;
+        return Err(refused("prepare the rack", format!("full stacks run on at most {most} nodes, not {nodes}")));
+    }
     let name = &provision.profile.board;
     let table = geometry::by_name(name)
         .ok_or_else(|| refused("prepare the rack", format!("there is no board table `{name}`")))?;
@@ -250,7 +276,8 @@ fn build(provision: &Provision, remember: bool) -> Result<World, RackError> {
         budgets: nodes.iter().map(|n| n.budget).collect(),
         segment_interval: provision.profile.segment_interval,
     };
-    let air = air_level::air(provision.level, building).map_err(|why| refused("prepare the rack", why))?;
+    let link = air_level::air(provision.level, building.clone()).map_err(|why| refused("prepare the rack", why))?;
+    let air: Box<dyn air_level::Air> = if full_stack { Box::new(FullStack::new(&building, link)) } else { link };
     let mut world = World {
         now: Time::ZERO,
         wheel: Wheel::default(),
