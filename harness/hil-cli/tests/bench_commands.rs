@@ -60,7 +60,10 @@ const ANYWHERE: &[(&str, fn())] = &[
     ("a_lab_that_is_not_there_has_a_line_and_a_next_step_for_every_part", || {
         let ended = hil(&["doctor", "--rack", "rigs/racks/lab-example.yaml"]);
         ended.with(5, &["n01   probe      WRONG", "n01   console    WRONG", "n05   probe", "gw1   radio      WRONG"]);
-        ended.with(5, &["next: plug the probe in", "next: plug the radio co-processor in", "checks found something wrong"]);
+        ended.with(
+            5,
+            &["next: plug the probe in", "next: plug the radio co-processor in", "checks found something wrong"],
+        );
     }),
     ("a_wrong_rack_file_is_told_where", || {
         let file = File::of("kind: lab\nbords: []\n");

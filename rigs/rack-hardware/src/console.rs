@@ -58,7 +58,10 @@ fn usb_ports_below(class: &Path, devices: &Path) -> Vec<UsbPort> {
         // `device` is the USB interface (or, for converters, a port below it); the USB device is above.
         let mut folder = fs::canonicalize(entry.path().join("device")).ok()?;
         let text = |folder: &Path, name: &str| {
-            fs::read_to_string(folder.join(name)).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+            fs::read_to_string(folder.join(name))
+                .ok()
+                .map(|text| text.trim().to_owned())
+                .filter(|text| !text.is_empty())
         };
         let hex = |text: String| u16::from_str_radix(&text, 16).ok();
         let mut interface = None;
@@ -169,7 +172,10 @@ impl Console {
         let reader = {
             let (stop, path) = (Arc::clone(&stop), path.clone());
             let read = move || Reader { port: copy, path, log, sender, stop }.run();
-            std::thread::Builder::new().name(name).spawn(read).map_err(|e| Fault::Io { why: format!("a thread: {e}") })?
+            std::thread::Builder::new()
+                .name(name)
+                .spawn(read)
+                .map_err(|e| Fault::Io { why: format!("a thread: {e}") })?
         };
         Ok((Self { path, writer: port, stop, reader: Some(reader) }, receiver))
     }
@@ -263,7 +269,9 @@ impl Reader {
     }
 
     fn closed(&self, why: &str) -> ConsoleEvent {
-        ConsoleEvent::Closed { fault: Fault::LinkLost { during: format!("reading {}", self.path.display()), why: why.to_owned() } }
+        ConsoleEvent::Closed {
+            fault: Fault::LinkLost { during: format!("reading {}", self.path.display()), why: why.to_owned() },
+        }
     }
 }
 

@@ -259,11 +259,15 @@ impl Fault {
                 "pull the probe's USB cable and plug it in again, or lower `speed-khz` in the rack file"
             }
             (Self::Deadline { .. }, _) => "look at the part named here, then run `hil doctor` again",
-            (Self::Verify { .. }, _) => "flash it again; if it happens twice at one address, the part is worn: replace the board",
+            (Self::Verify { .. }, _) => {
+                "flash it again; if it happens twice at one address, the part is worn: replace the board"
+            }
             (Self::Flash { .. }, _) => {
                 "flash it again under reset; pages locked by running firmware are free only until it starts"
             }
-            (Self::LockedUp { .. }, _) => "reset it; if it locks up again, write bootloader and image anew with `hil flash`",
+            (Self::LockedUp { .. }, _) => {
+                "reset it; if it locks up again, write bootloader and image anew with `hil flash`"
+            }
             (Self::RebootLoop { .. }, _) => {
                 "read its console (`hil console`), then write bootloader and image anew with `hil flash`"
             }

@@ -185,7 +185,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let locks = LockFolder::at(folder.path().join("locks"));
         let first = locks.take("probe 1366:1051:1", &Holder::this("hil run")).unwrap();
-        let Err(Fault::Busy { holder: Some(holder), .. }) = locks.take("probe 1366:1051:1", &Holder::this("hil doctor"))
+        let Err(Fault::Busy { holder: Some(holder), .. }) =
+            locks.take("probe 1366:1051:1", &Holder::this("hil doctor"))
         else {
             panic!("taken twice")
         };
@@ -211,8 +212,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.lock");
         let script = format!("exec 9>{0}; flock -n 9 && echo ready && exec sleep 60", path.display());
-        let mut child =
-            std::process::Command::new("sh").args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = [0; 6];
         child.stdout.take().unwrap().read_exact(&mut line).unwrap();
         let locks = LockFolder::at(folder.path().to_owned());

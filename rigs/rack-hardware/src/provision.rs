@@ -136,8 +136,8 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
 }
 
 fn elf_parts(octets: &[u8]) -> Result<Vec<FlashPart>, String> {
-    use object::read::elf::{ElfFile32, ProgramHeader as _};
     use object::Endianness;
+    use object::read::elf::{ElfFile32, ProgramHeader as _};
     let file = ElfFile32::<Endianness>::parse(octets).map_err(|error| error.to_string())?;
     let endian = file.endian();
     let mut parts = Vec::new();
@@ -247,7 +247,8 @@ impl ProvisionPlan {
         let header = table.header_size as usize;
         let announced = image.get(12..16).and_then(|octets| octets.try_into().ok()).map(u32::from_le_bytes);
         let payload_end = announced.and_then(|length| header.checked_add(length as usize));
-        let parts = payload_end.and_then(|end| Some((image.get(..header)?, image.get(header..end)?, image.get(end..)?)));
+        let parts =
+            payload_end.and_then(|end| Some((image.get(..header)?, image.get(header..end)?, image.get(end..)?)));
         let (head, payload, tlvs) = parts.ok_or_else(|| bad("a file that is cut short"))?;
         if payload.len() > table.max_payload() as usize || tlvs.len() > table.max_tlvs() as usize {
             return Err(bad("one that does not fit bank A"));
@@ -335,19 +336,27 @@ pub(crate) async fn configure(probe: &mut Probe, word: ConfigurationWord) -> Res
         return Ok(());
     }
     if held != word.erased {
-        let why = format!("{:#010x} holds {held:#010x}; only an erase of everything changes it ({})", word.address, word.why);
+        let why =
+            format!("{:#010x} holds {held:#010x}; only an erase of everything changes it ({})", word.address, word.why);
         return Err(Fault::Refused { action: format!("write {:#010x} there", word.value), why });
     }
     probe.write(NVMC_CONFIG, &NVMC_WRITE.to_le_bytes()).await?;
     let written = probe.write(word.address, &word.value.to_le_bytes()).await;
     probe.write(NVMC_CONFIG, &NVMC_READ_ONLY.to_le_bytes()).await?;
     written?;
-    if read_word(probe, word.address).await? == word.value { Ok(()) } else { Err(Fault::Verify { address: word.address }) }
+    if read_word(probe, word.address).await? == word.value {
+        Ok(())
+    } else {
+        Err(Fault::Verify { address: word.address })
+    }
 }
 
 async fn read_word(probe: &mut Probe, address: u32) -> Result<u32, Fault> {
     let octets = probe.read(address, 4).await?;
-    octets.try_into().map(u32::from_le_bytes).map_err(|_| Fault::Worker { why: "four octets were asked for".to_owned() })
+    octets
+        .try_into()
+        .map(u32::from_le_bytes)
+        .map_err(|_| Fault::Worker { why: "four octets were asked for".to_owned() })
 }
 
 #[cfg(test)]

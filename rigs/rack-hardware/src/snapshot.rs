@@ -3,9 +3,7 @@
 //!
 //! Octets that were not read are erased octets. Nothing here reaches a board.
 
-use embedded_storage::nor_flash::{
-    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
-};
+use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 use mk_boot::geometry::{Geometry, Memory};
 use mk_boot::hardware::{ConfigVersion, Hardware, KeyStore, PublicKey};
 

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hil_model::{FloorId, GatewayId, NodeId, NodeSpec, NodeType, Protocol};
+use mk_wire::Version;
 use mk_wire::reason::Reason;
 use mk_wire::trace::{TraceEvent, TraceRecord, encode_frame};
 use mk_wire::vendor::BootOutcome;
-use mk_wire::Version;
 use rack_hardware::board::{self, RebootLimit};
 use rack_hardware::locks::LockFolder;
 use rack_hardware::probe::protocol::PROTOCOL;
 use rack_hardware::{
-    BoardDefinition, BoardDriver, BoardEvent, BoardFact, BoardHandle, BoardIdentity, BoardSettings, DeviceId, Fault, Part,
-    PortIdentity, PowerAction, Purpose, Standing, WorkerCommand,
+    BoardDefinition, BoardDriver, BoardEvent, BoardFact, BoardHandle, BoardIdentity, BoardSettings, DeviceId, Fault,
+    Part, PortIdentity, PowerAction, Purpose, Standing, WorkerCommand,
 };
 use serialport::{SerialPort as _, TTYPort};
 use tokio::sync::mpsc::Receiver;

@@ -9,8 +9,8 @@ use rack_emulated::{Bench, BenchSettings};
 use rack_hardware::locks::LockFolder;
 use rack_hardware::power::PowerSwitch;
 use rack_hardware::{
-    BoardDefinition, BoardDriver, BoardError, BoardHandle, BoardIdentity, BoardSettings, DeviceId, Fault, LabDefinition,
-    PortIdentity, WorkerCommand, board,
+    BoardDefinition, BoardDriver, BoardError, BoardHandle, BoardIdentity, BoardSettings, DeviceId, Fault,
+    LabDefinition, PortIdentity, WorkerCommand, board,
 };
 use serde::Deserialize;
 use tokio::runtime::Runtime;

@@ -14,9 +14,7 @@ use rack_hardware::definition::{FirmwareFiles, GatewayDefinition};
 use rack_hardware::power::SelfTestLimits;
 use rack_hardware::probe::{AttachOptions, CoreState};
 use rack_hardware::provision::Firmware;
-use rack_hardware::{
-    BoardDefinition, BoardError, BoardFact, BoardHandle, Fault, Part, Purpose, Sighting, board,
-};
+use rack_hardware::{BoardDefinition, BoardError, BoardFact, BoardHandle, Fault, Part, Purpose, Sighting, board};
 
 use super::bench::{self, OpenBench};
 use crate::exit::{CommandError, ExitClass};
@@ -31,7 +29,10 @@ enum State {
     Ok(String),
     /// Not there, and that is no fault.
     Without(String),
-    Wrong { what: String, next: String },
+    Wrong {
+        what: String,
+        next: String,
+    },
 }
 
 /// One line of the table.
@@ -111,7 +112,9 @@ fn firmware_files(files: &FirmwareFiles, first: Option<&BoardDefinition>) -> Lin
         None => State::Without("no boards".to_owned()),
         Some(Ok(boot)) => match files.softdevice.as_ref().map(Firmware::softdevice) {
             Some(Err(fault)) => State::fault(Part::Firmware, &fault),
-            Some(Ok(radio)) => State::Ok(format!("bootloader {} octets, radio firmware {} octets", boot.size(), radio.size())),
+            Some(Ok(radio)) => {
+                State::Ok(format!("bootloader {} octets, radio firmware {} octets", boot.size(), radio.size()))
+            }
             None => State::Ok(format!("bootloader {} octets in {}", boot.size(), files.folder.display())),
         },
         Some(Err(fault)) => {
@@ -167,17 +170,25 @@ async fn one_board(
     let mut lines = Vec::new();
     let attached = handle.attach(AttachOptions::default()).await;
     let reached = attached.is_ok();
-    lines.push(Line::new(&board, "probe", match attached {
-        Ok(attached) => State::Ok(format!("{} ({}), {}", board.identity.probe, attached.probe, attached.chip)),
-        Err(error) => State::wrong(&error),
-    }));
+    lines.push(Line::new(
+        &board,
+        "probe",
+        match attached {
+            Ok(attached) => State::Ok(format!("{} ({}), {}", board.identity.probe, attached.probe, attached.chip)),
+            Err(error) => State::wrong(&error),
+        },
+    ));
     if reached {
         lines.extend(behind_the_probe(&handle, &board, boot.as_ref(), how.emulated).await);
     }
-    lines.push(Line::new(&board, "console", match port {
-        Some(error) => State::wrong(&error),
-        None => console(&handle, &board, &mut events).await,
-    }));
+    lines.push(Line::new(
+        &board,
+        "console",
+        match port {
+            Some(error) => State::wrong(&error),
+            None => console(&handle, &board, &mut events).await,
+        },
+    ));
     lines.push(Line::new(&board, "power", power(&handle, how.switch_power).await));
     handle.close().await;
     lines
@@ -194,22 +205,27 @@ async fn behind_the_probe(
         Ok(seen) => seen,
         Err(error) => return vec![Line::new(board, "chip", State::wrong(&error))],
     };
-    let mut lines = vec![Line::new(board, "chip", chip(board, &seen)), Line::new(board, "node", node(board, &seen, emulated))];
+    let mut lines =
+        vec![Line::new(board, "chip", chip(board, &seen)), Line::new(board, "node", node(board, &seen, emulated))];
     // A board that was never provisioned has no firmware to speak of.
     if seen.identity.is_err() {
         return lines;
     }
-    lines.push(Line::new(board, "core", match handle.status().await {
-        Ok(status) => match status.state {
-            CoreState::Running | CoreState::Sleeping => State::Ok("runs".to_owned()),
-            CoreState::LockedUp => State::fault(Part::Core, &Fault::LockedUp { pc: status.pc }),
-            CoreState::Halted | CoreState::Unknown => State::Wrong {
-                what: format!("stopped at {:#010x}", status.pc.unwrap_or(0)),
-                next: "`hil power cycle`, or reset it".to_owned(),
+    lines.push(Line::new(
+        board,
+        "core",
+        match handle.status().await {
+            Ok(status) => match status.state {
+                CoreState::Running | CoreState::Sleeping => State::Ok("runs".to_owned()),
+                CoreState::LockedUp => State::fault(Part::Core, &Fault::LockedUp { pc: status.pc }),
+                CoreState::Halted | CoreState::Unknown => State::Wrong {
+                    what: format!("stopped at {:#010x}", status.pc.unwrap_or(0)),
+                    next: "`hil power cycle`, or reset it".to_owned(),
+                },
             },
+            Err(error) => State::wrong(&error),
         },
-        Err(error) => State::wrong(&error),
-    }));
+    ));
     lines.push(Line::new(board, "firmware", firmware(handle, boot).await));
     lines
 }
@@ -251,7 +267,8 @@ async fn console(
 ) -> State {
     let end = Instant::now() + LISTEN;
     let (mut records, mut lines, mut garbage) = (0, 0, 0);
-    while let Ok(Some(event)) = tokio::time::timeout(end.saturating_duration_since(Instant::now()), events.recv()).await {
+    while let Ok(Some(event)) = tokio::time::timeout(end.saturating_duration_since(Instant::now()), events.recv()).await
+    {
         match event.what {
             BoardFact::Trace(_) => records += 1,
             BoardFact::Text(_) => lines += 1,
@@ -307,7 +324,8 @@ fn radio(gateway: &GatewayDefinition) -> State {
     let (mut console, mut events) = match opened {
         Ok(opened) => opened,
         Err(fault @ Fault::Absent { .. }) => {
-            let next = "plug the radio co-processor in, or correct `radio` in the rack file (USB serial and interface number)";
+            let next =
+                "plug the radio co-processor in, or correct `radio` in the rack file (USB serial and interface number)";
             return State::Wrong { what: fault.to_string(), next: next.to_owned() };
         }
         Err(fault) => return State::fault(Part::Console, &fault),
@@ -326,7 +344,11 @@ fn radio(gateway: &GatewayDefinition) -> State {
                 });
                 match hello {
                     Some((radio_link::VERSION, window)) => {
-                        return State::Ok(format!("{}: radio link {}, window {window}", gateway.radio.port, radio_link::VERSION));
+                        return State::Ok(format!(
+                            "{}: radio link {}, window {window}",
+                            gateway.radio.port,
+                            radio_link::VERSION
+                        ));
                     }
                     Some((version, _)) => {
                         let (expected, found) = (radio_link::VERSION.to_string(), version.to_string());

@@ -48,7 +48,8 @@ pub fn run(output: Option<&Path>, out: &mut dyn Write) -> Result<(), CommandErro
     };
     let created = std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
     created.map_err(|error| {
-        CommandError::usage(format!("{}: {error}", path.display())).hint("`--output` names a file that is not there yet")
+        CommandError::usage(format!("{}: {error}", path.display()))
+            .hint("`--output` names a file that is not there yet")
     })?;
     writeln!(out, "{}: {} boards; next: `hil doctor --rack {}`", path.display(), found.len(), path.display())?;
     Ok(())
@@ -82,7 +83,11 @@ async fn look(worker: &WorkerCommand) -> Result<(Vec<Found>, Vec<String>), Comma
     Ok((found, notes))
 }
 
-async fn read_id(selector: &ProbeSelector, driver: &'static BoardDriver, worker: &WorkerCommand) -> Result<DeviceId, String> {
+async fn read_id(
+    selector: &ProbeSelector,
+    driver: &'static BoardDriver,
+    worker: &WorkerCommand,
+) -> Result<DeviceId, String> {
     let mut probe = Probe::new(selector, driver, driver.speed_khz, worker.clone(), Deadlines::default());
     let read = async {
         probe.attach(AttachOptions::default()).await?;
@@ -122,7 +127,8 @@ fn rack_file(found: &[Found], notes: &[String], ports: &[UsbPort]) -> String {
     text.push_str("\nboards:\n");
     for (place, board) in found.iter().enumerate() {
         let node = NodeId(u16::try_from(place + 1).unwrap_or(u16::MAX));
-        let _ = writeln!(text, "  - node: {node}   # {}\n    driver: {}", board.name.replace('\n', " "), board.driver.name);
+        let _ =
+            writeln!(text, "  - node: {node}   # {}\n    driver: {}", board.name.replace('\n', " "), board.driver.name);
         let _ = writeln!(text, "    probe: \"{}\"", board.selector);
         match &board.device_id {
             Ok(id) => {

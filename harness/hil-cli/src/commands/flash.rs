@@ -13,9 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rack_hardware::board::ProgressSender;
 use rack_hardware::probe::FlashStage;
 use rack_hardware::provision::Firmware;
-use rack_hardware::{
-    BoardDefinition, BoardError, BoardHandle, Fault, Outfit, Part, ProvisionPlan, Purpose, ResetKind,
-};
+use rack_hardware::{BoardDefinition, BoardError, BoardHandle, Fault, Outfit, Part, ProvisionPlan, Purpose, ResetKind};
 use tokio::sync::mpsc;
 
 use super::bench::{self, OpenBench};
@@ -188,7 +186,8 @@ async fn write(board: &BoardHandle, job: Job, args: &FlashArgs) -> Result<&'stat
 fn progress(board: &str) -> (ProgressSender, tokio::task::JoinHandle<()>) {
     let (sender, mut steps) = mpsc::channel(64);
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{prefix} {msg:<8} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}") {
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {msg:<8} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
+    {
         bar.set_style(style);
     }
     bar.set_prefix(board.to_owned());

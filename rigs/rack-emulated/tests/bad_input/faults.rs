@@ -21,9 +21,15 @@ pub const RULES: &[Rule] = &[
     ("an_absent_probe_is_named_with_what_to_do", an_absent_probe_is_named_with_what_to_do),
     ("a_wrong_board_behind_a_serial_is_not_written_to", a_wrong_board_behind_a_serial_is_not_written_to),
     ("a_port_that_another_process_holds_is_busy", a_port_that_another_process_holds_is_busy),
-    ("a_cable_pulled_mid_flash_is_told_and_the_board_comes_back", a_cable_pulled_mid_flash_is_told_and_the_board_comes_back),
+    (
+        "a_cable_pulled_mid_flash_is_told_and_the_board_comes_back",
+        a_cable_pulled_mid_flash_is_told_and_the_board_comes_back,
+    ),
     ("a_board_that_starts_for_ever_is_taken_out_of_service", a_board_that_starts_for_ever_is_taken_out_of_service),
-    ("a_console_at_the_wrong_rate_is_told_with_the_rate_to_set", a_console_at_the_wrong_rate_is_told_with_the_rate_to_set),
+    (
+        "a_console_at_the_wrong_rate_is_told_with_the_rate_to_set",
+        a_console_at_the_wrong_rate_is_told_with_the_rate_to_set,
+    ),
     ("a_blank_board_attaches_and_is_locked_up", a_blank_board_attaches_and_is_locked_up),
 ];
 

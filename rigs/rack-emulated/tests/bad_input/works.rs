@@ -18,7 +18,10 @@ use crate::rig::{Rig, say};
 pub const RULES: &[Rule] = &[
     ("flash_is_written_read_back_and_fast_enough", flash_is_written_read_back_and_fast_enough),
     ("what_a_sector_held_beside_the_new_octets_stays", what_a_sector_held_beside_the_new_octets_stays),
-    ("a_board_is_provisioned_in_one_session_and_known_afterwards", a_board_is_provisioned_in_one_session_and_known_afterwards),
+    (
+        "a_board_is_provisioned_in_one_session_and_known_afterwards",
+        a_board_is_provisioned_in_one_session_and_known_afterwards,
+    ),
     ("every_step_of_the_reset_ladder_starts_the_board_anew", every_step_of_the_reset_ladder_starts_the_board_anew),
     ("power_is_cut_and_the_self_test_sees_it", power_is_cut_and_the_self_test_sees_it),
     ("the_core_stops_and_goes_on", the_core_stops_and_goes_on),
@@ -70,7 +73,10 @@ fn what_a_sector_held_beside_the_new_octets_stays() {
         board.flash(part(0x2_0000, &whole), Purpose::Provision, None).await.unwrap();
         board.flash(part(0x2_0100, &[0xAB; 16]), Purpose::Provision, None).await.unwrap();
         let held = board.read(0x2_0000, 4_096).await.unwrap();
-        assert_eq!((&held[..0x100], &held[0x100..0x110], &held[0x110..]), (&whole[..0x100], &[0xAB; 16][..], &whole[0x110..]));
+        assert_eq!(
+            (&held[..0x100], &held[0x100..0x110], &held[0x110..]),
+            (&whole[..0x100], &[0xAB; 16][..], &whole[0x110..])
+        );
         board.erase(0x2_0000, 0x1000).await.unwrap();
         assert_eq!(board.read(0x2_0000, 4_096).await.unwrap(), vec![0xFF; 4_096]);
         let part_of_one = board.erase(0x2_0000, 0x800).await.unwrap_err();
@@ -83,7 +89,8 @@ fn what_a_sector_held_beside_the_new_octets_stays() {
 fn plan(rig: &Rig, node: usize, bootloader: &[u8]) -> ProvisionPlan {
     let definition = &rig.boards[node];
     let version = Version { major: 1, minor: 0, revision: 0, build: 0 };
-    let spec = ImageSpec { size: 32 * 1024, ..ImageSpec::for_board(&Board::named("mk-node-emulated").unwrap(), version) };
+    let spec =
+        ImageSpec { size: 32 * 1024, ..ImageSpec::for_board(&Board::named("mk-node-emulated").unwrap(), version) };
     let image = spec.build(&TestKey::release()).unwrap();
     let outfit = Outfit {
         bootloader: Firmware::raw("boot", 0, bootloader.to_vec()),
@@ -146,7 +153,11 @@ fn power_is_cut_and_the_self_test_sees_it() {
     let rig = Rig::new(1, &say(b"hello\n", false));
     let (board, _events) = rig.open(0).unwrap();
     rig.runtime.block_on(async {
-        let limits = SelfTestLimits { vanish: Duration::from_secs(3), back: Duration::from_secs(5), look: Duration::from_millis(20) };
+        let limits = SelfTestLimits {
+            vanish: Duration::from_secs(3),
+            back: Duration::from_secs(5),
+            look: Duration::from_millis(20),
+        };
         let test = board.power_self_test(limits).await.unwrap();
         eprintln!("vanished after {:.0?}, back after {:.0?}", test.vanished_after, test.back_after);
         board.power(PowerAction::Off).await.unwrap();

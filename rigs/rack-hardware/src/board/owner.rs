@@ -77,7 +77,11 @@ impl Link {
     const fn note(&mut self, fault: &Fault) {
         if matches!(
             fault,
-            Fault::Deadline { .. } | Fault::LinkLost { .. } | Fault::Worker { .. } | Fault::NoTarget { .. } | Fault::Absent { .. }
+            Fault::Deadline { .. }
+                | Fault::LinkLost { .. }
+                | Fault::Worker { .. }
+                | Fault::NoTarget { .. }
+                | Fault::Absent { .. }
         ) {
             self.attached = false;
         }
@@ -104,10 +108,8 @@ impl Owner {
         let name = definition.name();
         let switch = switch.or_else(|| definition.power.as_ref().map(|w| power::open(w, power::ask_on_terminal())));
         let holder = Holder::this(&settings.command);
-        let mut wanted = vec![
-            format!("probe {}", definition.identity.probe),
-            format!("port {}", definition.identity.console),
-        ];
+        let mut wanted =
+            vec![format!("probe {}", definition.identity.probe), format!("port {}", definition.identity.console)];
         wanted.extend(switch.as_ref().filter(|s| !s.needs_a_person()).map(|s| format!("power {}", s.describe())));
         let locks: Result<Vec<Lock>, Fault> = wanted.iter().map(|lock| settings.locks.take(lock, &holder)).collect();
         let locks = locks.map_err(|fault| BoardError::new(&name, Part::Lock, fault))?;
@@ -201,7 +203,9 @@ impl Owner {
         result.map_err(|fault| {
             self.link.note(&fault);
             let part = match &fault {
-                Fault::Absent { .. } | Fault::Busy { .. } | Fault::Forbidden { .. } if part != Part::Console && part != Part::Power => {
+                Fault::Absent { .. } | Fault::Busy { .. } | Fault::Forbidden { .. }
+                    if part != Part::Console && part != Part::Power =>
+                {
                     Part::Probe
                 }
                 Fault::LinkLost { .. } | Fault::Locked | Fault::NoTarget { .. } => Part::Probe,
@@ -225,7 +229,8 @@ impl Owner {
         let (at, page) = (self.definition.driver.device_id_at, self.identity_page);
         let probe = self.link.ready().await?;
         let id = probe.read(at, 8).await?;
-        let id = <[u8; 8]>::try_from(id).map_err(|_| Fault::Worker { why: "eight octets were asked for".to_owned() })?;
+        let id =
+            <[u8; 8]>::try_from(id).map_err(|_| Fault::Worker { why: "eight octets were asked for".to_owned() })?;
         let page = probe.read(page, u32::try_from(Identity::LENGTH).unwrap_or(0)).await?;
         Ok(Sighting { device_id: DeviceId::from_octets(id), identity: Identity::decode(&page) })
     }
@@ -369,7 +374,8 @@ impl Owner {
     // --- power ---------------------------------------------------------------------------------------------------------
 
     fn power(&self) -> Result<SharedSwitch, Fault> {
-        let none = || Fault::Refused { action: "switch power".to_owned(), why: "the rack file names no `power`".to_owned() };
+        let none =
+            || Fault::Refused { action: "switch power".to_owned(), why: "the rack file names no `power`".to_owned() };
         self.power.clone().ok_or_else(none)
     }
 
@@ -456,7 +462,8 @@ impl Owner {
     }
 
     fn open_console(&mut self) -> Result<(), Fault> {
-        let log = self.settings.logs.as_ref().map(|folder| folder.join(format!("{}.console.log", self.definition.name())));
+        let log =
+            self.settings.logs.as_ref().map(|folder| folder.join(format!("{}.console.log", self.definition.name())));
         let (console, events) = Console::open(&self.definition.identity.console, self.definition.baud, log.as_deref())?;
         let pump = Pump {
             board: self.definition.name(),

@@ -7,9 +7,7 @@ use hil_model::{Fleet, FloorId, GatewayId, NodeSpec, NodeType, Profile, Protocol
 use mk_wire::identity::MeshKey;
 
 use super::file::{LabFile, RawBoard, RawFleet, RawPort, RawPower, RawProfile};
-use super::{
-    BoardDefinition, FirmwareFiles, GatewayDefinition, LabDefinition, MeshKeys, PortDefinition, SoftDevice,
-};
+use super::{BoardDefinition, FirmwareFiles, GatewayDefinition, LabDefinition, MeshKeys, PortDefinition, SoftDevice};
 use crate::boards::BoardDriver;
 use crate::identity::{BoardIdentity, PortIdentity};
 use crate::power;
@@ -160,14 +158,14 @@ fn emulated(raw: &LabFile, wrong: &mut Wrong) -> Fleet {
             wrong.push((key.to_owned(), format!("{value} is outside {least} to {most}")));
         }
     }
-    if wrong.is_empty() { Fleet::building(nodes, floors, gateways, 0, config_version.unwrap_or(2)) } else { Fleet::default() }
+    if wrong.is_empty() {
+        Fleet::building(nodes, floors, gateways, 0, config_version.unwrap_or(2))
+    } else {
+        Fleet::default()
+    }
 }
 
-fn lab(
-    raw: &LabFile,
-    profile: &Profile,
-    wrong: &mut Wrong,
-) -> (Fleet, Vec<BoardDefinition>, Vec<GatewayDefinition>) {
+fn lab(raw: &LabFile, profile: &Profile, wrong: &mut Wrong) -> (Fleet, Vec<BoardDefinition>, Vec<GatewayDefinition>) {
     if raw.fleet.is_some() {
         wrong.push(("fleet".to_owned(), "a lab lists its `boards`".to_owned()));
     }
@@ -222,7 +220,8 @@ fn lab_board(
 ) -> Option<BoardDefinition> {
     let Some(driver) = BoardDriver::named(&raw.driver).filter(|driver| driver.listed) else {
         let known = BoardDriver::names().filter(|name| BoardDriver::named(name).is_some_and(|driver| driver.listed));
-        let message = format!("no driver is called \"{}\"{}", raw.driver, hil_scenario::diagnostic::hint(&raw.driver, known));
+        let message =
+            format!("no driver is called \"{}\"{}", raw.driver, hil_scenario::diagnostic::hint(&raw.driver, known));
         wrong.push((format!("{path}.driver"), message));
         return None;
     };
@@ -296,7 +295,8 @@ fn twice(raw: &LabFile, wrong: &mut Wrong) {
     let mut switches: BTreeSet<String> = BTreeSet::new();
     for (place, board) in raw.boards.iter().enumerate() {
         let chip = board.device_id.map(|id| ("device-id", format!("chip {id}")));
-        let keys = [("node", board.node.to_string()), ("probe", format!("probe {}", board.probe))].into_iter().chain(chip);
+        let keys =
+            [("node", board.node.to_string()), ("probe", format!("probe {}", board.probe))].into_iter().chain(chip);
         for (key, what) in keys {
             if let Some(first) = seen.insert(what.clone(), place) {
                 wrong.push((format!("boards[{place}].{key}"), format!("{what} is boards[{first}]'s already")));

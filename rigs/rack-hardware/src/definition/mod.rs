@@ -15,8 +15,8 @@ use hil_scenario::source::Places;
 use mk_wire::identity::MeshKey;
 
 pub use file::{
-    LabFile, RawBoard, RawCommands, RawFirmware, RawFleet, RawGateway, RawHubPort, RawManual, RawMesh, RawPort, RawPower,
-    RawPpk2, RawProfile, RawRelay, RawSoftDevice,
+    LabFile, RawBoard, RawCommands, RawFirmware, RawFleet, RawGateway, RawHubPort, RawManual, RawMesh, RawPort,
+    RawPower, RawPpk2, RawProfile, RawRelay, RawSoftDevice,
 };
 
 use crate::boards::BoardDriver;
@@ -84,7 +84,8 @@ impl MeshKeys {
     /// Device key of an address: made from the network key, so that harness and provisioning need no list.
     #[must_use]
     pub fn device_key(&self, address: u16) -> MeshKey {
-        let digest = fixture_images::sha256(&[b"MK device key".as_slice(), &self.net_key.0, &address.to_le_bytes()].concat());
+        let digest =
+            fixture_images::sha256(&[b"MK device key".as_slice(), &self.net_key.0, &address.to_le_bytes()].concat());
         let mut key = [0; 16];
         key.copy_from_slice(&digest[..16]);
         MeshKey(key)
@@ -166,7 +167,6 @@ impl LabDefinition {
         self.boards.iter().find(|board| board.node.id == node)
     }
 }
-
 
 #[cfg(test)]
 mod tests;

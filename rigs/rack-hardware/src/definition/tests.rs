@@ -64,8 +64,10 @@ fn an_emulated_rack_is_a_fleet() {
 #[case("kind: emulated\nfleet: { nodes: 0 }\n", "lab.yaml:2:10: fleet.nodes: 0 is outside 1 to 200")]
 #[case("kind: emulated\nfleet: { nodes: 201 }\n", "lab.yaml:2:10: fleet.nodes: 201 is outside 1 to 200")]
 #[case("kind: emulated\nfleet: { nodes: 1, loss-permille: 901 }\n", "fleet.loss-permille: 901 is outside 0 to 900")]
-#[case("kind: emulated\nfleet: { nodes: 1 }\nboards: [{ node: n01, driver: x, probe: \"1366:1051:1\" }]\n",
-    "lab.yaml:3:1: boards: the emulated bench makes its own")]
+#[case(
+    "kind: emulated\nfleet: { nodes: 1 }\nboards: [{ node: n01, driver: x, probe: \"1366:1051:1\" }]\n",
+    "lab.yaml:3:1: boards: the emulated bench makes its own"
+)]
 #[case("kind: virtual\n", "lab.yaml:1:1: kind: a virtual rack has no boards")]
 #[case("kind: lab\n", "gateways: a lab has at least one gateway")]
 fn a_wrong_rack_file_is_told_where(#[case] text: &str, #[case] want: &str) {
@@ -74,7 +76,11 @@ fn a_wrong_rack_file_is_told_where(#[case] text: &str, #[case] want: &str) {
 }
 
 #[rstest]
-#[case("nrf52840-dk", "nrf52480-dk", "lab.yaml:6:5: boards[0].driver: no driver is called \"nrf52480-dk\"; did you mean \"nrf52840-dk\"?")]
+#[case(
+    "nrf52840-dk",
+    "nrf52480-dk",
+    "lab.yaml:6:5: boards[0].driver: no driver is called \"nrf52480-dk\"; did you mean \"nrf52840-dk\"?"
+)]
 #[case("nrf52840-dk", "mk-node-emulated", "no driver is called \"mk-node-emulated\"")]
 #[case("    device-id: 8c6bd5c20b3fd8f1\n", "", "lab.yaml:5:5: boards[0]: `device-id` is missing")]
 #[case("8c6bd5c20b3fd8f1", "8c6b", "`8c6b` is not a device id")]
@@ -83,11 +89,27 @@ fn a_wrong_rack_file_is_told_where(#[case] text: &str, #[case] want: &str) {
 #[case("id: 1,", "id: 9,", "gateways[0].id: 9 is outside 1 to 8")]
 #[case("id: 1,", "id: 2,", "boards[0].gateway: there is no gateway 1")]
 #[case("    driver:", "    speed-khz: 4\n    driver:", "boards[0].speed-khz: 4 is outside 5 to 50000")]
-#[case("    driver:", "    power: { ppk2: { usb-serial: x, millivolts: 799 } }\n    driver:", "799 mV is outside 800 to 5000")]
+#[case(
+    "    driver:",
+    "    power: { ppk2: { usb-serial: x, millivolts: 799 } }\n    driver:",
+    "799 mV is outside 800 to 5000"
+)]
 #[case("    driver:", "    power: { uhubctl: { hub: 1-1, port: 16 } }\n    driver:", "port 16 is outside 1 to 15")]
-#[case("    driver:", "    power: { command: { on: [], off: [x] } }\n    driver:", "`on` is a list: the program, then its arguments")]
-#[case("    driver:", "    power: { http-relay: { on: https://x/, off: http://x/ } }\n    driver:", "has to begin with http://HOST")]
-#[case("    driver:", "    console: { usb-serial: x, baud: 300 }\n    driver:", "boards[0].console.baud: 300 is outside 1200 to 3000000")]
+#[case(
+    "    driver:",
+    "    power: { command: { on: [], off: [x] } }\n    driver:",
+    "`on` is a list: the program, then its arguments"
+)]
+#[case(
+    "    driver:",
+    "    power: { http-relay: { on: https://x/, off: http://x/ } }\n    driver:",
+    "has to begin with http://HOST"
+)]
+#[case(
+    "    driver:",
+    "    console: { usb-serial: x, baud: 300 }\n    driver:",
+    "boards[0].console.baud: 300 is outside 1200 to 3000000"
+)]
 fn a_wrong_board_is_told_where(#[case] right: &str, #[case] wrong: &str, #[case] want: &str) {
     assert!(LAB.contains(right));
     let told = parse(&LAB.replacen(right, wrong, 1)).unwrap_err();

@@ -61,7 +61,8 @@ pub fn run_program(line: &[String], limit: Duration) -> Result<String, Fault> {
     let Some((program, args)) = line.split_first() else {
         return Err(Fault::Refused { action: "run a program".to_owned(), why: "none is named".to_owned() });
     };
-    let spawned = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let spawned =
+        Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Fault::Absent { name: program.clone() },
         std::io::ErrorKind::PermissionDenied => Fault::Forbidden { name: program.clone() },

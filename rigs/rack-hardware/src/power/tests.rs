@@ -150,7 +150,8 @@ fn a_relay_that_says_done_and_does_nothing_is_found_out() {
 #[test]
 fn a_wrong_address_of_a_relay_is_told_with_its_answer() {
     let good = relay(false);
-    let mut switch = open(&RawPower::HttpRelay(RawRelay { off: good.on.replace("relay", "rely"), ..good }), ask_on_terminal());
+    let mut switch =
+        open(&RawPower::HttpRelay(RawRelay { off: good.on.replace("relay", "rely"), ..good }), ask_on_terminal());
     let Err(Fault::Power { why }) = switch.set(false) else { panic!("there is no such path") };
     assert!(why.contains("404"), "{why}");
 }

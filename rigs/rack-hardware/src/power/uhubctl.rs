@@ -34,8 +34,11 @@ impl HubPort {
     fn run(&self, more: &[&str]) -> Result<String, Fault> {
         let program = self.written.program.as_ref().map_or_else(|| "uhubctl".into(), |p| p.to_string_lossy());
         let port = self.written.port.to_string();
-        let line: Vec<String> =
-            [program.as_ref(), "-l", &self.written.hub, "-p", &port].iter().chain(more).map(|s| (*s).to_owned()).collect();
+        let line: Vec<String> = [program.as_ref(), "-l", &self.written.hub, "-p", &port]
+            .iter()
+            .chain(more)
+            .map(|s| (*s).to_owned())
+            .collect();
         run_program(&line, SWITCH_LIMIT)
     }
 }
@@ -79,7 +82,10 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("Current status for hub 1-1\n  Port 2: 0503 power highspeed enable connect [1366:1051 SEGGER]\n", Some(true))]
+    #[case(
+        "Current status for hub 1-1\n  Port 2: 0503 power highspeed enable connect [1366:1051 SEGGER]\n",
+        Some(true)
+    )]
     #[case("Current status for hub 1-1\n  Port 2: 0000 off\n", Some(false))]
     #[case("hub 1-1\n  Port 2: 0000 off\nhub 2-1\n  Port 2: 0263 power 5gbps U0 enable connect\n", Some(true))]
     #[case("  Port 12: 0100 power\n", None)]

@@ -89,7 +89,11 @@ fn creation_failure(error: &ProbeCreationError, why: &str) -> Failure {
         ProbeCreationError::Usb(_) if why.contains("not found") => Failure::Absent,
         ProbeCreationError::Usb(error) => system(error),
         ProbeCreationError::CouldNotOpen => {
-            if error.source().is_some() { by_words(why) } else { Failure::Forbidden }
+            if error.source().is_some() {
+                by_words(why)
+            } else {
+                Failure::Forbidden
+            }
         }
         _ => match by_words(why) {
             Failure::Other => Failure::Absent,

@@ -19,8 +19,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use protocol::{CoreState, FlashStage, ProbeSeen};
 use protocol::{AttachTo, Chunk, Failure, Octets, PROTOCOL, Reply, Request};
+pub use protocol::{CoreState, FlashStage, ProbeSeen};
 
 use crate::boards::BoardDriver;
 use crate::error::Fault;
@@ -241,10 +241,8 @@ impl Probe {
         let sectors: usize = parts.iter().map(|part| part.octets.len() / 4096 + 2).sum();
         let limit = self.deadlines.quick + self.deadlines.flash_4k * u32::try_from(sectors).unwrap_or(u32::MAX);
         let total: usize = parts.iter().map(|part| part.octets.len()).sum();
-        let chunks = parts
-            .iter()
-            .map(|part| Chunk { address: part.address, octets: Octets(part.octets.clone()) })
-            .collect();
+        let chunks =
+            parts.iter().map(|part| Chunk { address: part.address, octets: Octets(part.octets.clone()) }).collect();
         self.done(&Request::Flash { chunks }, limit, &format!("flash {total} octets"), progress).await
     }
 
@@ -482,7 +480,8 @@ impl Worker {
             // It ends with the process; a grandchild that keeps the pipe open is not waited for.
             let _heard = timeout(Duration::from_millis(300), listener).await;
         }
-        let words = running.last_words.lock().map(|words| String::from_utf8_lossy(&words).into_owned()).unwrap_or_default();
+        let words =
+            running.last_words.lock().map(|words| String::from_utf8_lossy(&words).into_owned()).unwrap_or_default();
         match words.trim() {
             "" => ended,
             words => format!("{ended}: {words}"),
@@ -515,6 +514,7 @@ impl Running {
         if octets == 0 {
             return Err("it ended without an answer".to_owned());
         }
-        serde_json::from_slice(&line).map_err(|error| format!("no answer but {:.60?}: {error}", String::from_utf8_lossy(&line)))
+        serde_json::from_slice(&line)
+            .map_err(|error| format!("no answer but {:.60?}: {error}", String::from_utf8_lossy(&line)))
     }
 }

@@ -15,9 +15,7 @@ use probe_rs::probe::{DebugProbeSelector, Probe, WireProtocol};
 use probe_rs::{CoreStatus, MemoryInterface, Permissions, Session};
 
 use super::classify::{flash_failure, library_failure};
-use super::protocol::{
-    AttachTo, Chunk, CoreState, Failure, FlashStage, Octets, PROTOCOL, ProbeSeen, Reply, Request,
-};
+use super::protocol::{AttachTo, Chunk, CoreState, Failure, FlashStage, Octets, PROTOCOL, ProbeSeen, Reply, Request};
 
 /// Longest request taken, octets: all of a part's flash in base64, and some.
 const MOST_LINE: usize = 32 * 1024 * 1024;
@@ -168,7 +166,8 @@ impl Worker {
     }
 
     fn erase(&mut self, start: u32, length: u32) -> Result<Reply, Failed> {
-        let end = start.checked_add(length).ok_or((Failure::Refused, "the range leaves the address space".to_owned()))?;
+        let end =
+            start.checked_add(length).ok_or((Failure::Refused, "the range leaves the address space".to_owned()))?;
         let session = self.session()?;
         let erased: Result<(), FlashError> =
             erase(session, &mut FlashProgress::empty(), u64::from(start), u64::from(end), false);

@@ -48,8 +48,11 @@ fn written(driver: &'static BoardDriver, plan: &ProvisionPlan) -> Snapshot {
     let mut snapshot = Snapshot::erased(driver.geometry().unwrap());
     let external = driver.probe_address(Memory::External, 0);
     for part in &plan.parts {
-        let (memory, start) =
-            if part.address >= external { (Memory::External, part.address - external) } else { (Memory::Internal, part.address) };
+        let (memory, start) = if part.address >= external {
+            (Memory::External, part.address - external)
+        } else {
+            (Memory::Internal, part.address)
+        };
         assert!(snapshot.load(memory, start, &part.octets));
     }
     snapshot
@@ -124,7 +127,11 @@ fn a_plan_is_for_one_board() {
 fn intel_hex_is_read_in_runs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.hex");
-    std::fs::write(&file, ":020000040002F8\n:0400000001020304F2\n:0400040005060708DE\n:0410000009101112B0\n:00000001FF\n").unwrap();
+    std::fs::write(
+        &file,
+        ":020000040002F8\n:0400000001020304F2\n:0400040005060708DE\n:0410000009101112B0\n:00000001FF\n",
+    )
+    .unwrap();
     let read = Firmware::read(&file, 0);
     let want = vec![
         FlashPart { address: 0x2_0000, octets: vec![1, 2, 3, 4, 5, 6, 7, 8] },
