@@ -10,8 +10,8 @@
 use crate::handover::Provisioned;
 use mk_boot::Hardware;
 use mk_mesh::{
-    Bearer, Destination, FlashError, KeyUse, MeshFlash, MeshSettings, NodeStack, OwnDeviceKey, SendError,
-    SarTransmitter, States,
+    Bearer, Destination, FlashError, KeyUse, MeshFlash, MeshSettings, NodeStack, OwnDeviceKey, SarTransmitter,
+    SendError, States,
 };
 use mk_node::{Effect, Node, NodeHardware, Outgoing, Parts, Received, StartError};
 use mk_wire::{
@@ -158,13 +158,11 @@ fn pages<H: Hardware>(
 }
 
 fn mesh_settings(identity: &Identity) -> MeshSettings {
-    let settings =
-        MeshSettings::new(identity.address, identity.net_key.0, identity.app_key.0, identity.iv_index);
+    let settings = MeshSettings::new(identity.address, identity.net_key.0, identity.app_key.0, identity.iv_index);
     // Steps of 10 ms, of which 0 stands for one; the state has four bits.
     let steps = (identity.segment_interval_ms / 10).clamp(1, 16) - 1;
     let sar_transmitter = SarTransmitter { interval_step: steps as u8, ..States::DEFAULT.sar_transmitter };
-    let states =
-        States { default_ttl: identity.ttl, relay: identity.relay, sar_transmitter, ..States::DEFAULT };
+    let states = States { default_ttl: identity.ttl, relay: identity.relay, sar_transmitter, ..States::DEFAULT };
     MeshSettings { states, ..settings }
 }
 
@@ -174,4 +172,48 @@ fn is_configuration(access: &[u8]) -> bool {
 
 fn destination(to: Addr, access: &[u8]) -> Destination {
     if is_configuration(access) { Destination::device(to) } else { Destination::application(to) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mk_wire::identity::MeshKey;
+    use rstest::rstest;
+
+    fn identity(segment_interval_ms: u16) -> Identity {
+        Identity {
+            address: Addr(0x0101),
+            gateway: Addr(1),
+            relay: true,
+            ttl: 7,
+            net_key: MeshKey([1; 16]),
+            app_key: MeshKey([2; 16]),
+            device_key: MeshKey([3; 16]),
+            iv_index: 9,
+            grace_ms: 1_000,
+            report_interval_ms: 1_000,
+            segment_interval_ms,
+        }
+    }
+
+    #[rstest]
+    #[case::none(0, 0)]
+    #[case::least(10, 0)]
+    #[case::next(20, 1)]
+    #[case::most(160, 15)]
+    #[case::beyond(1_000, 15)]
+    fn the_segment_interval_is_one_of_the_states_sixteen(#[case] milliseconds: u16, #[case] step: u8) {
+        let settings = mesh_settings(&identity(milliseconds));
+        assert_eq!(settings.states.sar_transmitter.interval_step, step);
+        assert_eq!((settings.states.default_ttl, settings.states.relay, settings.iv_index), (7, true, 9));
+    }
+
+    #[rstest]
+    #[case::chunk(&[0x66, 0, 0, 1], KeyUse::Application)]
+    #[case::vendor_report_get(&[0xC2, 0xFF, 0xFF], KeyUse::Application)]
+    #[case::nonsense(&[0x80], KeyUse::Application)]
+    #[case::subscription_status(&[0x80, 0x1F, 0, 1, 1, 0x03, 0xC0, 2, 0x14], KeyUse::Device)]
+    fn configuration_goes_under_the_device_key(#[case] access: &[u8], #[case] key: KeyUse) {
+        assert_eq!(destination(Addr(1), access).key, key);
+    }
 }

@@ -48,7 +48,8 @@ mod tests {
     #[test]
     fn numbers_have_no_leading_zeros_and_addresses_eight_digits() {
         let mut sent = Vec::new();
-        let pieces = [Piece::Number(0), Piece::Text(" "), Piece::Number(u32::MAX), Piece::Text(" "), Piece::Address(0xE8)];
+        let pieces =
+            [Piece::Number(0), Piece::Text(" "), Piece::Number(u32::MAX), Piece::Text(" "), Piece::Address(0xE8)];
         line(&pieces, |octets| sent.extend_from_slice(octets));
         assert_eq!(sent, b"0 4294967295 000000e8\r\n");
     }

@@ -161,3 +161,80 @@ pub fn fault_event(program_counter: u32, link_register: u32) -> TraceEvent {
     }
     TraceEvent::Panic { line: 0, text }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use mk_boot::{Slot, journal::Record};
+    use rstest::rstest;
+
+    fn report(run: Run, outcome: Outcome, reason: Reason, decisions: &[BootDecision]) -> BootReport {
+        let record = Record { outcome, reason, ..Record::factory(Some(Slot::Zero)) };
+        let decisions = heapless::Vec::from_slice(decisions).unwrap();
+        BootReport { run, cause: ResetCause::Software, record: Some(record), image: None, decisions }
+    }
+
+    const RUNS: Run = Run::Application { trial: false };
+    const REFUSED: Reason = Reason::SignatureBad;
+
+    #[rstest]
+    #[case::nothing_new(RUNS, Outcome::None, &[BootDecision::Run], BootVerdict::Normal)]
+    #[case::refused_now(RUNS, Outcome::Rejected, &[BootDecision::Reject(REFUSED), BootDecision::Run], BootVerdict::Rejected)]
+    #[case::refused_before(RUNS, Outcome::Rejected, &[BootDecision::Run], BootVerdict::Normal)]
+    #[case::rolled_back_now(
+        RUNS,
+        Outcome::RolledBack,
+        &[BootDecision::CopyGolden, BootDecision::RolledBack, BootDecision::Run],
+        BootVerdict::RolledBack
+    )]
+    #[case::rolled_back_before(RUNS, Outcome::RolledBack, &[BootDecision::Run], BootVerdict::Normal)]
+    #[case::healed(RUNS, Outcome::Restored, &[BootDecision::CopyGolden, BootDecision::Run], BootVerdict::Healed)]
+    #[case::trial(Run::Application { trial: true }, Outcome::None, &[BootDecision::RunTrial], BootVerdict::Trial)]
+    #[case::stuck(Run::StayInBootloader(REFUSED), Outcome::None, &[BootDecision::Stay(REFUSED)], BootVerdict::Stuck)]
+    fn the_verdict_is_about_this_pass(
+        #[case] run: Run,
+        #[case] outcome: Outcome,
+        #[case] decisions: &[BootDecision],
+        #[case] expected: BootVerdict,
+    ) {
+        let report = report(run, outcome, REFUSED, decisions);
+        let (found, reason) = verdict(&report);
+        assert_eq!(found, expected);
+        let silent = matches!(expected, BootVerdict::Normal | BootVerdict::Trial);
+        assert_eq!(reason, if silent { Reason::None } else { REFUSED });
+    }
+
+    #[test]
+    fn a_bootloader_that_stays_reports_no_jump() {
+        let facts = BootFacts { boot_count: 3, about: None, signature_checks: 1, took_ms: 5 };
+        let stuck = report(Run::StayInBootloader(REFUSED), Outcome::None, REFUSED, &[]);
+        let events = boot_events(&stuck, facts);
+        assert_eq!(events.len(), 2);
+        assert!(matches!(events[0], TraceEvent::Boot { boot_count: 3, .. }));
+        assert!(matches!(events[1], TraceEvent::BootPass { verdict: BootVerdict::Stuck, signature_checks: 1, .. }));
+    }
+
+    #[test]
+    fn records_are_numbered_and_a_number_can_be_taken_up() {
+        let mut tracer = Tracer::from_sequence(255);
+        let now = Instant::from_ticks(1_500);
+        let mut decoder = trace::Decoder::new();
+        let mut numbers = std::vec::Vec::new();
+        for _ in 0..2 {
+            for octet in tracer.frame(now, TraceEvent::FlashFault) {
+                if let Some(record) = decoder.push(octet) {
+                    let record = record.unwrap();
+                    numbers.push((record.sequence, record.uptime_ms));
+                }
+            }
+        }
+        assert_eq!(numbers, [(255, 1), (0, 1)]);
+    }
+
+    #[test]
+    fn a_fault_says_where_it_happened() {
+        let TraceEvent::Panic { text, .. } = fault_event(0x1_0204, 0xFFFF_FFF9) else { panic!("no panic record") };
+        assert_eq!(text, "hard fault at 00010204 from fffffff9");
+    }
+}
