@@ -199,7 +199,7 @@ mod tests {
     fn the_s140_table_is_the_one_of_the_design() {
         let board = by_name("mk-node-s140").expect("the default board has a table");
         assert_eq!((board.bank_a.start, board.bank_a.end()), (0x27000, 0xB7000));
-        assert_eq!((board.config.start, board.config.end()), (0xB7000, 0xE8000));
+        assert_eq!((board.config.start, board.config.end()), (0xB7000, 0xE4000));
         assert_eq!(board.trailer(), Region { start: 0xB6000, length: 0x1000 });
         assert_eq!(board.max_payload(), 575 * 1024 - 3 * 1024);
     }
