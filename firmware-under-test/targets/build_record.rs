@@ -3,7 +3,7 @@
 //! The forge writes behaviour and version of the planned image over it; here it only keeps the place.
 #![allow(unsafe_code, reason = "naming a link section asks for it: nothing else is put there")]
 
-use crate::fixture;
+use crate::BEHAVIOUR as NAME;
 
 const MAGIC: &[u8; 8] = b"MKBUILD1";
 const BEHAVIOUR: usize = 32;
@@ -20,7 +20,7 @@ const fn record() -> [u8; MAGIC.len() + BEHAVIOUR + VERSION] {
         record[at] = MAGIC[at];
         at += 1;
     }
-    let behaviour = fixture::BEHAVIOUR.as_bytes();
+    let behaviour = NAME.as_bytes();
     let mut from = 0;
     while from < behaviour.len() {
         record[at + from] = behaviour[from];

@@ -72,11 +72,8 @@ pub fn at_boot() {
             cortex_m::interrupt::disable();
             cortex_m::asm::wfi();
         },
-        Fixture::Product
-        | Fixture::NeverConfirm
-        | Fixture::CrashLoop
-        | Fixture::Degraded
-        | Fixture::MigrationFails => {}
+        Fixture::Product | Fixture::NeverConfirm | Fixture::CrashLoop | Fixture::Degraded | Fixture::MigrationFails => {
+        }
     }
 }
 

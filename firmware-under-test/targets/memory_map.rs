@@ -1,7 +1,7 @@
-// Included by the build scripts of every board binary: the linker's memory map, made from the board's table.
-//
-// The table (`firmware-under-test/boards/*.toml`) is the one place where the geometry of a board is written down; what is
-// not in it, because it differs between the binaries of one board, is the RAM that each may use.
+//! Included by the build scripts of every board binary: the linker's memory map, made from the board's table.
+//!
+//! The table (`firmware-under-test/boards/*.toml`) is the one place where the geometry of a board is written down; what is
+//! not in it, because it differs between the binaries of one board, is the RAM that each may use.
 
 use serde::Deserialize;
 use std::{env, error::Error, fs, path::Path};

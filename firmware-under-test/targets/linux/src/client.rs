@@ -202,23 +202,50 @@ impl Client {
         request: Request<Full<Bytes>>,
         what: &'static str,
     ) -> Result<Response<Incoming>, ClientError> {
-        let mut connection = match self.connection.take().filter(|kept| kept.is_ready() && !kept.is_closed()) {
+        let kept = self.connection.take().filter(|kept| kept.is_ready() && !kept.is_closed());
+        let mut connection = match kept {
             Some(kept) => kept,
             None => self.connect().await?,
         };
-        let answer = timeout(ANSWER_PATIENCE, connection.send_request(request)).await;
-        let response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                return Err(ClientError::Broken { url: self.url.clone(), what, error: error.to_string() });
-            }
-            Err(_) => {
-                let seconds = ANSWER_PATIENCE.as_secs();
-                return Err(ClientError::Silent { url: self.url.clone(), what, seconds });
+        let response = match self.answer(&mut connection, request, what).await? {
+            Ok(response) => response,
+            // The process had closed the kept connection, and has not seen the request.
+            Err(unsent) => {
+                connection = self.connect().await?;
+                match self.answer(&mut connection, *unsent, what).await? {
+                    Ok(response) => response,
+                    Err(_) => {
+                        let error = "closed before anything was asked".to_owned();
+                        return Err(ClientError::Broken { url: self.url.clone(), what, error });
+                    }
+                }
             }
         };
         self.connection = Some(connection);
         Ok(response)
+    }
+
+    /// The answer to a request; the request itself if it never left.
+    async fn answer(
+        &self,
+        connection: &mut SendRequest<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+        what: &'static str,
+    ) -> Result<Result<Response<Incoming>, Box<Request<Full<Bytes>>>>, ClientError> {
+        match timeout(ANSWER_PATIENCE, connection.try_send_request(request)).await {
+            Ok(Ok(response)) => Ok(Ok(response)),
+            Ok(Err(mut failed)) => match failed.take_message() {
+                Some(request) => Ok(Err(Box::new(request))),
+                None => {
+                    let error = failed.into_error().to_string();
+                    Err(ClientError::Broken { url: self.url.clone(), what, error })
+                }
+            },
+            Err(_) => {
+                let seconds = ANSWER_PATIENCE.as_secs();
+                Err(ClientError::Silent { url: self.url.clone(), what, seconds })
+            }
+        }
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {

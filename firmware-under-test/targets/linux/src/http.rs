@@ -10,6 +10,10 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
@@ -22,8 +26,14 @@ use tokio::sync::{Semaphore, watch};
 pub const MOST_READERS: usize = 32;
 /// Distance of the comments that show a waiting reader that its connection is alive.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Connections open at once.
+const MOST_CONNECTIONS: usize = 128;
+/// Longest wait for the head of a request, the first and any later one of a connection.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// Longest wait for a body.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// Time for connections to come to an end with the process.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A request that is not carried out.
 #[derive(Clone, Debug)]
@@ -177,12 +187,41 @@ pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>, reque
         })
 }
 
-/// Serves until `ending` says so.
+/// Serves until `ending` says so. Connections are few, and one that asks for nothing is closed, so that those who do ask
+/// always find a place.
 pub async fn serve(listener: TcpListener, router: Router, mut ending: watch::Receiver<bool>) -> std::io::Result<()> {
-    let ended = async move {
-        let _ = ending.wait_for(|ending| *ending).await;
-    };
-    axum::serve(listener, router).with_graceful_shutdown(ended).await
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let open = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            _ = ending.wait_for(|ending| *ending) => break,
+        };
+        let (Ok(place), Ok((stream, _))) = (place, accepted) else {
+            // Out of file descriptors, most likely: others have to end first.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        // Events and answers are small: none should wait for more octets. A refusal costs time, nothing else.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // A reader that went away is no concern of ours.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    // Whoever does not take what is left has had its time.
+    let _ = tokio::time::timeout(LAST_WORDS, open.shutdown()).await;
+    Ok(())
 }
 
 /// An answer in plain octets.

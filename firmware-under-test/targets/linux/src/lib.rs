@@ -5,6 +5,15 @@
 //! events between them, operators and whoever watches. It decides nothing about updates, interprets no image, and has no
 //! entry for a test: what a harness wants to know, every reader of `/events` is told.
 //!
+//! ```sh
+//! mk-gatewayd --network network.yaml --radio /dev/ttyACM0 --data /var/lib/mk-gateway --listen 127.0.0.1:9001
+//! mk-meshosd --gateway 0001=http://127.0.0.1:9001 --data /var/lib/mk-meshos --listen 127.0.0.1:9000
+//! curl http://127.0.0.1:9000/events
+//! ```
+//!
+//! Nothing is encrypted and nobody is asked who they are: both listen on the loopback interface unless told otherwise, and
+//! a building's backhaul needs a proxy or a private network in front of them.
+//!
 //! Each process is one thread that owns its machine and its files, fed through one bounded queue; HTTP runs beside it.
 //! [`gateway::main`] and [`meshos::main`] are the processes, [`gateway::run`] and [`meshos::run`] the same with checked
 //! settings, [`client`] speaks to them, and [`api`] says what is spoken.

@@ -60,7 +60,9 @@ pub struct Machine {
     pub meter: Meter,
     /// The last batch of each sender.
     pub batches: VecDeque<(String, u64)>,
-    /// Answers that wait until what they answer is on the disk.
+    /// Events that wait until what they tell is on the disk.
+    pub untold: Vec<GatewayEvent>,
+    /// Answers that wait for the same.
     pub answers: Vec<(oneshot::Sender<Taken>, Taken)>,
 }
 
@@ -201,6 +203,9 @@ impl Machine {
                 continue;
             }
             self.journal.sync()?;
+            for event in std::mem::take(&mut self.untold) {
+                self.tell(event);
+            }
             for (answer, taken) in self.answers.drain(..) {
                 let _ = answer.send(taken);
             }
@@ -262,20 +267,16 @@ impl Machine {
         self.link.state().is_ready() && self.mesh.has_room() && (!data_under_way || only_control)
     }
 
+    /// Writes a record of the machine's state down; every record is told once what came before it is on the disk.
     fn write(&mut self, now: Instant, record: GatewayRecord) -> Result<(), DiskError> {
         if ends_interval(&record) {
             let throttle = self.gateway.throttle().permille();
-            if let Some(air) = self.meter.report(now, throttle) {
-                self.tell(GatewayEvent::Air(air));
-            }
+            self.untold.extend(self.meter.report(now, throttle).map(GatewayEvent::Air));
         }
-        if !record.is_state() {
-            self.tell(GatewayEvent::Record(record));
-            return Ok(());
+        if record.is_state() {
+            self.journal.append(self.clock.unix_us() / 1_000, &record)?;
         }
-        self.journal.append(self.clock.unix_us() / 1_000, record.clone())?;
-        // Told as soon as it is written: readers cannot act on it before the sync that follows in the same round.
-        self.tell(GatewayEvent::Record(without_image(record)));
+        self.untold.push(GatewayEvent::Record(without_image(record)));
         Ok(())
     }
 

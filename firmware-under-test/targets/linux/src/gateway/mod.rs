@@ -231,6 +231,7 @@ pub async fn start(settings: Settings) -> Result<Running, GatewayError> {
         journal,
         meter: Meter::new(now),
         batches: VecDeque::new(),
+        untold: Vec::new(),
         answers: Vec::new(),
     };
     let refused = |what| move |error| GatewayError::System { what, error };

@@ -165,6 +165,8 @@ pub struct Link {
     next_id: u16,
     handed: BTreeMap<u16, Handed>,
     query_at: Option<Instant>,
+    /// Queries that no Hello has answered.
+    asked: u32,
     discarded: u64,
     changed: bool,
 }
@@ -207,6 +209,7 @@ impl Link {
             next_id: 0,
             handed: BTreeMap::new(),
             query_at: None,
+            asked: 0,
             discarded: 0,
             changed: true,
         }
@@ -237,6 +240,7 @@ impl Link {
     /// The port is open: asks who is there.
     pub fn on_opened(&mut self, now: Instant, port: TTYPort) {
         self.port = Some(port);
+        self.asked = 0;
         self.set(RadioState::Silent);
         self.query(now);
     }
@@ -260,8 +264,10 @@ impl Link {
         match frame {
             Frame::Hello { version: VERSION, window } => {
                 self.query_at = None;
+                let unasked = self.asked == 0;
+                self.asked = self.asked.saturating_sub(1);
                 // Said unasked, it began anew: what it had is gone.
-                let lost = self.forget_handed();
+                let lost = if unasked || !self.state.is_ready() { self.forget_handed() } else { 0 };
                 self.set(RadioState::Ready { window: window.clamp(1, WINDOW) });
                 Meaning::Ready { lost }
             }
@@ -305,6 +311,7 @@ impl Link {
 
     fn query(&mut self, now: Instant) {
         self.query_at = Some(now + QUERY_INTERVAL);
+        self.asked = self.asked.saturating_add(1);
         self.write(&Frame::Query);
     }
 
@@ -380,6 +387,15 @@ mod tests {
         let (mut link, _far) = link(8);
         link.transmit(NOW, AD_MESH_MESSAGE, &[1], Load::Control);
         assert_eq!(link.on_frame(Frame::Hello { version: VERSION, window: 8 }), Meaning::Ready { lost: 1 });
+    }
+
+    #[test]
+    fn a_second_answer_to_two_queries_is_no_restart() {
+        let (mut link, _far) = link(8);
+        link.query(NOW);
+        link.transmit(NOW, AD_MESH_MESSAGE, &[1], Load::Control);
+        assert_eq!(link.on_frame(Frame::Hello { version: VERSION, window: 8 }), Meaning::Ready { lost: 0 });
+        assert_eq!(link.on_frame(Frame::Sent { id: 0 }), Meaning::Sent(Load::Control));
     }
 
     #[test]

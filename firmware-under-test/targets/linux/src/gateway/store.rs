@@ -13,11 +13,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A journal record with when it was made.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Entry {
-    unix_ms: u64,
     #[serde(with = "RecordForm")]
     record: GatewayRecord,
+}
+
+/// The same, to be written: images are too large to be copied for it.
+#[derive(Debug, Serialize)]
+struct EntryRef<'a> {
+    unix_ms: u64,
+    #[serde(with = "RecordForm")]
+    record: &'a GatewayRecord,
 }
 
 /// The machine's journal.
@@ -37,9 +44,9 @@ impl Journal {
     }
 
     /// Appends a record of the machine's state.
-    pub fn append(&mut self, unix_ms: u64, record: GatewayRecord) -> Result<(), DiskError> {
+    pub fn append(&mut self, unix_ms: u64, record: &GatewayRecord) -> Result<(), DiskError> {
         self.is_dirty = true;
-        self.log.append(&Entry { unix_ms, record })
+        self.log.append(&EntryRef { unix_ms, record })
     }
 
     /// Waits until everything appended is on the disk.
@@ -226,7 +233,7 @@ mod tests {
         let records = [GatewayRecord::ThrottleSet { permille: 300 }, GatewayRecord::ImagesDeleted];
         let (mut journal, old) = Journal::open(folder.path(), Hold::take(folder.path()).unwrap()).unwrap();
         assert!(old.is_empty());
-        records.iter().for_each(|record| journal.append(1, record.clone()).unwrap());
+        records.iter().for_each(|record| journal.append(1, record).unwrap());
         journal.sync().unwrap();
         drop(journal);
         assert_eq!(Journal::open(folder.path(), Hold::take(folder.path()).unwrap()).unwrap().1, records);

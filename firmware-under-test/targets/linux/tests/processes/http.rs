@@ -157,3 +157,20 @@ async fn readers_of_events_are_bounded() {
     assert!(refused.to_string().contains("close one"), "{refused}");
     gateway.stop().await.unwrap();
 }
+
+/// Neither those who connect and say nothing nor those who stop in the middle keep others, or the end, waiting.
+#[tokio::test]
+async fn connections_that_ask_for_nothing_are_in_nobodys_way() {
+    let rig = Rig::new(1);
+    let gateway = rig.start_gateway().await;
+    let mut idle = Vec::new();
+    for number in 0..40 {
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    assert_eq!(crate::rig::state_of(&gateway.url()).await.life, 1);
+    timeout(std::time::Duration::from_secs(10), gateway.stop()).await.unwrap().unwrap();
+}

@@ -95,6 +95,31 @@ async fn a_damaged_journal_is_not_gone_on_with() {
     assert!(error.contains("line 1 is damaged"), "{error}");
 }
 
+/// What cannot be written down may not happen: the process ends and says why; what it had written is whole.
+#[tokio::test]
+async fn a_gateway_whose_disk_is_full_ends_and_goes_on_when_there_is_room() {
+    let rig = Rig::new(1);
+    let mut gateway = rig.spawn_gateway_on_full_disk(2);
+    let mut client = Client::new(&gateway.url).unwrap();
+    let mut taken = 0;
+    for permille in 1..=200 {
+        let orders = vec![mk_wire::north::Order::Throttle { permille }];
+        let order = mk_linux::api::gateway::Orders { sender: String::new(), batch: 0, orders };
+        match client.post::<_, mk_linux::api::gateway::Taken>("/orders", &order).await {
+            Ok(_) => taken = permille,
+            Err(_) => break,
+        }
+    }
+    assert_eq!(gateway.ended().await, Some(1));
+    assert!(gateway.said().contains("cannot append to"), "taken up to {taken}");
+    assert!((5..100).contains(&taken), "{taken}");
+    let running = rig.start_gateway().await;
+    // What was answered is there; the one after it may have been written in full as well.
+    let now = state_of(&running.url()).await.throttle_permille;
+    assert!(now == taken || now == taken + 1, "{now}, taken up to {taken}");
+    running.stop().await.unwrap();
+}
+
 #[test]
 fn a_program_that_cannot_start_says_why() {
     for (program, args, want) in [

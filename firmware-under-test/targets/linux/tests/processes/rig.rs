@@ -14,7 +14,7 @@ use mk_linux::process::Announcement;
 use mk_wire::Addr;
 use mk_wire::time::Duration;
 use serde::de::DeserializeOwned;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -98,11 +98,22 @@ impl Rig {
 
     /// The gateway as a program.
     pub fn spawn_gateway(&self, listen: &str) -> Program {
+        Program::start(self.gateway_command(Command::new(env!("CARGO_BIN_EXE_mk-gatewayd"))), listen)
+    }
+
+    /// The same on a disk that is full after so many KiB of any file.
+    pub fn spawn_gateway_on_full_disk(&self, kib: u32) -> Program {
+        let mut command = Command::new("bash");
+        let limited = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_mk-gatewayd")]).stderr(Stdio::piped());
+        Program::start(self.gateway_command(command), "127.0.0.1:0")
+    }
+
+    fn gateway_command(&self, mut command: Command) -> Command {
         let settings = self.gateway_settings();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mk-gatewayd"));
         command.arg("--network").arg(&settings.network).arg("--radio").arg(&settings.radio);
         command.arg("--data").arg(&settings.data);
-        Program::start(command, listen)
+        command
     }
 
     /// MeshOS as a program.
@@ -195,6 +206,13 @@ impl Program {
     /// Where it listens, for another start in the same place.
     pub fn listen(&self) -> String {
         self.url.trim_start_matches("http://").to_owned()
+    }
+
+    /// What it said on standard error.
+    pub fn said(&mut self) -> String {
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
     }
 
     pub fn id(&self) -> u32 {

@@ -1,9 +1,7 @@
 //! What the emulated board gives to `mk-boot` and `mk-node`.
 
 use crate::{Clock, GEOMETRY, Watchdog, flash::Nvmc, reset};
-use mk_boot::{
-    ConfigVersion, Geometry, Hardware, KeyStore, PublicKey, crypto,
-};
+use mk_boot::{ConfigVersion, Geometry, Hardware, KeyStore, PublicKey, crypto};
 use mk_node::NodeHardware;
 use mk_wire::time::{Duration, Instant};
 

@@ -57,8 +57,21 @@ fn main() -> ! {
                 // The record before this line has the reason.
                 Run::StayInBootloader(_) => "nothing to run",
             };
-            uart.line(&[Text("boot "), Number(boot_count), Text(": "), Text(result), Text(", "), Number(took_ms), Text(" ms")]);
-            uart.line(&[Number(u32::from(signature_checks)), Text(" signatures verified in "), Number(us), Text(" us")]);
+            uart.line(&[
+                Text("boot "),
+                Number(boot_count),
+                Text(": "),
+                Text(result),
+                Text(", "),
+                Number(took_ms),
+                Text(" ms"),
+            ]);
+            uart.line(&[
+                Number(u32::from(signature_checks)),
+                Text(" signatures verified in "),
+                Number(us),
+                Text(" us"),
+            ]);
             if let Run::Application { .. } = report.run {
                 // The grace period of a trial begins here.
                 board.reload_watchdog();

@@ -10,10 +10,9 @@ mod build_record;
 #[path = "../../../fixture.rs"]
 mod fixture;
 
-use board::{
-    Board, Clock, Radio, Uart, Watchdog, reset, say,
-};
+use board::{Board, Clock, Radio, Uart, Watchdog, reset, say};
 use cortex_m_rt::entry;
+use fixture::BEHAVIOUR;
 use mk_app::{
     App, Provisioned,
     console::Piece::{Number, Text},
