@@ -136,9 +136,7 @@ impl RackSource for BoundRack {
 
     fn open(&self) -> Result<Box<dyn Rack>, RackError> {
         match (self.manifest.kind, &self.lab) {
-            (RackKind::Emulated, Some(lab)) => {
-                Ok(Box::new(EmulatedRack::new(lab.clone(), Programs::this_program()?)))
-            }
+            (RackKind::Emulated, Some(lab)) => Ok(Box::new(EmulatedRack::new(lab.clone(), Programs::this_program()?))),
             (RackKind::Lab, Some(lab)) => Ok(Box::new(HardwareRack::new(lab.clone(), Programs::this_program()?))),
             (RackKind::Virtual, _) => Ok(Box::new(VirtualRack::from_manifest(self.manifest.clone()))),
             (RackKind::Emulated | RackKind::Lab, None) => Err(RackError::Refused {
@@ -386,7 +384,8 @@ mod tests {
 
     #[test]
     fn full_stacks_are_asked_for_by_name_and_for_a_bench() {
-        let rack = |nodes: u16| parse("r.yaml", "r", &format!("kind: virtual\nstack: full\nfleet: {{ nodes: {nodes} }}\n"));
+        let rack =
+            |nodes: u16| parse("r.yaml", "r", &format!("kind: virtual\nstack: full\nfleet: {{ nodes: {nodes} }}\n"));
         let manifest = rack(128).unwrap();
         assert!(manifest.capabilities.contains(&Capability::FullStack));
         assert!(!manifest.capabilities.contains(&Capability::LargeFleet));
