@@ -37,7 +37,7 @@ pub trait Expectation: std::fmt::Debug + Send + Sync {
     fn monitor(&self, rule: &str, plan: &Plan) -> Box<dyn Monitor>;
 }
 
-/// Adding an expectation: one file in this folder, one line here.
+// Adding an expectation: one file in this folder, one line here.
 kind_table! {
     /// An expectation as written.
     enum ExpectationSpec: Expectation {

@@ -50,7 +50,7 @@ pub trait Fault: std::fmt::Debug + Send + Sync {
     fn lower(&self, lab: &mut Lowering<'_>) -> Result<(), Trouble>;
 }
 
-/// Adding a fault: one file in this folder, one line here.
+// Adding a fault: one file in this folder, one line here.
 kind_table! {
     /// A fault as written.
     enum FaultSpec: Fault {
