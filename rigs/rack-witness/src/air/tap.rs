@@ -185,7 +185,7 @@ impl Tap {
             (receiver, _) => receiver,
         };
         let key = (receiver, part.id);
-        if !meant || (self.fates.get(&key).is_none() && !self.rules.may_concern(from, receiver)) {
+        if !meant || (!self.fates.contains_key(&key) && !self.rules.may_concern(from, receiver)) {
             return as_it_came();
         }
         self.on_part(now, heard, part, receiver)
