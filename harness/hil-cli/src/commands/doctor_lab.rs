@@ -295,11 +295,7 @@ async fn console(
 async fn power(handle: &BoardHandle, switch_power: bool) -> State {
     if switch_power {
         return match handle.power_self_test(SelfTestLimits::default()).await {
-            Ok(test) => State::Ok(format!(
-                "cuts and feeds: vanished after {} ms, back after {} ms",
-                test.vanished_after.as_millis(),
-                test.back_after.as_millis()
-            )),
+            Ok(test) => State::Ok(test.to_string()),
             Err(error) => State::wrong(&error),
         };
     }

@@ -74,10 +74,7 @@ async fn one(rack: &OpenBench, definition: &BoardDefinition, action: Action) -> 
             Some(false) => "off".to_owned(),
             None => "the switch cannot tell".to_owned(),
         }),
-        Action::SelfTest => board.power_self_test(SelfTestLimits::default()).await.map(|test| {
-            let (vanished, back) = (test.vanished_after.as_millis(), test.back_after.as_millis());
-            format!("cuts and feeds: vanished after {vanished} ms, back after {back} ms")
-        }),
+        Action::SelfTest => board.power_self_test(SelfTestLimits::default()).await.map(|test| test.to_string()),
     };
     board.close().await;
     done

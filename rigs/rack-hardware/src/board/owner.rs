@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mk_wire::identity::Identity;
+use mk_wire::trace::ResetCause;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -24,6 +25,8 @@ use crate::provision::ProvisionPlan;
 const SETTLE: Duration = Duration::from_secs(1);
 /// How long the reader of a console may take to end.
 const READER_END: Duration = Duration::from_secs(1);
+/// How long a bootloader may take to say why it was started, after the board is back.
+const BOOT: Duration = Duration::from_secs(2);
 /// Between two looks for a port that is to come back.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -36,6 +39,7 @@ pub(super) struct Owner {
     pump: Option<JoinHandle<()>>,
     power: Option<SharedSwitch>,
     reboots: Arc<Mutex<RebootWatch>>,
+    reset: Arc<Mutex<Option<ResetCause>>>,
     may_close: Arc<AtomicBool>,
     standing: Arc<watch::Sender<Standing>>,
     events: mpsc::Sender<BoardEvent>,
@@ -124,6 +128,7 @@ impl Owner {
             pump: None,
             power: switch.map(SharedSwitch::new),
             reboots: Arc::new(Mutex::new(RebootWatch::new(settings.reboots))),
+            reset: Arc::new(Mutex::new(None)),
             may_close: Arc::new(AtomicBool::new(false)),
             definition,
             settings,
@@ -404,9 +409,28 @@ impl Owner {
         let switch = self.power()?;
         self.may_close.store(true, Ordering::SeqCst);
         self.excuse_a_start();
+        self.last_reset(true);
         let tested = power::self_test(&switch, limits, &mut self.link).await?;
         self.wait_for_console().await?;
-        Ok(tested)
+        let start = Instant::now();
+        let mut reset = self.last_reset(false);
+        while reset.is_none() && start.elapsed() < BOOT {
+            tokio::time::sleep(LOOK).await;
+            reset = self.last_reset(false);
+        }
+        match reset {
+            None | Some(ResetCause::PowerOn) => Ok(SelfTest { reset, ..tested }),
+            Some(cause) => {
+                let why = format!("the board came back, but says {cause:?} of its reset: it was fed all the time");
+                Err(Fault::Power { why })
+            }
+        }
+    }
+
+    /// What the bootloader said last of the reset; forgotten on request.
+    fn last_reset(&self, forget: bool) -> Option<ResetCause> {
+        let mut reset = self.reset.lock().ok()?;
+        if forget { reset.take() } else { *reset }
     }
 
     // --- console -------------------------------------------------------------------------------------------------------
@@ -471,6 +495,7 @@ impl Owner {
             events: self.events.clone(),
             standing: Arc::clone(&self.standing),
             reboots: Arc::clone(&self.reboots),
+            reset: Arc::clone(&self.reset),
             may_close: Arc::clone(&self.may_close),
         };
         self.pump = Some(tokio::spawn(pump.run(events)));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use mk_wire::trace::TraceEvent;
+use mk_wire::trace::{ResetCause, TraceEvent};
 use tokio::sync::{mpsc, watch};
 
 use super::{BoardEvent, BoardFact, RebootWatch, Standing};
@@ -34,6 +34,8 @@ pub(super) struct Pump {
     pub events: mpsc::Sender<BoardEvent>,
     pub standing: Arc<watch::Sender<Standing>>,
     pub reboots: Arc<Mutex<RebootWatch>>,
+    /// Why the core was reset, as the bootloader said last.
+    pub reset: Arc<Mutex<Option<ResetCause>>>,
     /// Whether the port may go away: its power is being switched.
     pub may_close: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -69,8 +71,14 @@ impl Pump {
         for item in items {
             let what = match item {
                 TraceItem::Record(record) => {
-                    if matches!(record.event, TraceEvent::Boot { .. }) {
-                        self.started(at);
+                    match record.event {
+                        TraceEvent::Boot { .. } => self.started(at),
+                        TraceEvent::BootPass { cause, .. } => {
+                            if let Ok(mut reset) = self.reset.lock() {
+                                *reset = Some(cause);
+                            }
+                        }
+                        _ => {}
                     }
                     BoardFact::Trace(record)
                 }

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 pub use command::run_program;
 pub use manual::{Answers, ask_on_terminal};
 
+use mk_wire::trace::ResetCause;
+
 use crate::definition::RawPower;
 use crate::error::Fault;
 
@@ -80,6 +82,17 @@ pub struct SelfTest {
     pub vanished_after: Duration,
     /// From switching on until it was back.
     pub back_after: Duration,
+    /// Why the core was reset, as the bootloader says since then; `None` when it was not heard. Anything but power-on means
+    /// that the core had been fed all the time.
+    pub reset: Option<ResetCause>,
+}
+
+impl fmt::Display for SelfTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (vanished, back) = (self.vanished_after.as_millis(), self.back_after.as_millis());
+        write!(f, "cuts and feeds: vanished after {vanished} ms, back after {back} ms, ")?;
+        f.write_str(if self.reset.is_some() { "reset reason power-on" } else { "reset reason not heard" })
+    }
 }
 
 /// How long a self-test waits.
@@ -188,7 +201,7 @@ pub async fn self_test(
     let Some(back_after) = wait_until(limits.back, limits.look, board, true).await else {
         return Err(wrong("switched on, and the board does not come back"));
     };
-    Ok(SelfTest { vanished_after, back_after })
+    Ok(SelfTest { vanished_after, back_after, reset: None })
 }
 
 /// How long it took until the board was there, or gone, if that came in time.

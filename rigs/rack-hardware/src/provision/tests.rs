@@ -153,3 +153,48 @@ fn a_softdevice_with_another_digest_is_not_written() {
 fn a_file_that_is_not_there_is_absent() {
     assert!(matches!(Firmware::read(Path::new("no/such/file.bin"), 0), Err(Fault::Absent { .. })));
 }
+
+/// A probe behind which the configuration word reads `before`, and 0x5A once it was written.
+fn uicr(before: &str, folder: &Path) -> Probe {
+    let written = folder.join("written");
+    let script = format!(
+        r#"while read -r line; do
+            case "$line" in
+                *hello*) echo '{{"is":"hello","protocol":{}}}';;
+                *attach*) echo '{{"is":"attached","probe":"fake","chip":"X"}}';;
+                *'"do":"read"'*) if [ -e {w} ]; then echo '{{"is":"octets","octets":"WgAAAA"}}';
+                    else echo '{{"is":"octets","octets":"{before}"}}'; fi;;
+                *'"do":"write"'*'"address":268440072'*) touch {w}; echo '{{"is":"done"}}';;
+                *) echo '{{"is":"done"}}';;
+            esac
+        done"#,
+        crate::probe::protocol::PROTOCOL,
+        w = written.display()
+    );
+    let command = crate::WorkerCommand { program: "bash".into(), args: vec!["-c".into(), script.into()] };
+    let driver = BoardDriver::named("nrf52840-dk").unwrap();
+    Probe::new(&"1366:1051:1".parse().unwrap(), driver, None, command, crate::probe::Deadlines::default())
+}
+
+#[rstest]
+#[case::erased_locks_at_the_next_reset("/////w", Ok(()), true)]
+#[case::there_already("WgAAAA", Ok(()), false)]
+#[case::something_else_takes_an_erase("eFY0Eg", Err("only an erase of everything changes it"), false)]
+#[tokio::test]
+async fn the_word_that_keeps_the_port_open_is_written_only_over_erased_cells(
+    #[case] before: &str,
+    #[case] want: Result<(), &str>,
+    #[case] writes: bool,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut probe = uicr(before, folder.path());
+    probe.attach(crate::probe::AttachOptions::default()).await.unwrap();
+    let [word] = BoardDriver::named("nrf52840-dk").unwrap().configuration else { panic!("one word") };
+    match (configure(&mut probe, *word).await, want) {
+        (Ok(()), Ok(())) => {}
+        (Err(fault), Err(part)) => assert!(fault.to_string().contains(part), "{fault}"),
+        (got, want) => panic!("{got:?} where {want:?}"),
+    }
+    assert_eq!(folder.path().join("written").exists(), writes);
+    probe.detach().await;
+}
