@@ -101,7 +101,7 @@ impl Rule for WordsAndDeeds {
             Fact::Banks { moment: Moment::Final, a, slot0, slot1, .. } => {
                 state.bank = Some(*a);
                 let other = |slot: &&BankState| slot.check == ImageCheck::Valid && slot.version != a.version;
-                state.way_back = [slot0, slot1].iter().any(|slot| other(slot));
+                state.way_back = [slot0, slot1].iter().any(other);
             }
             _ => {}
         }
