@@ -35,6 +35,17 @@ impl DeviceKeys for Devices {
     }
 }
 
+/// The SAR states say steps of 10 ms up to 160; less than the first is for benches that have no air to share.
+fn set_segment_interval(settings: &mut MeshSettings, ms: u32) {
+    if ms < 10 {
+        settings.segment_interval = Some(Duration::from_millis(u64::from(ms)));
+        return;
+    }
+    let step = u8::try_from(ms.div_ceil(10).min(16) - 1).unwrap_or(15);
+    settings.states.sar_transmitter.interval_step = step;
+    settings.states.sar_receiver.interval_step = step;
+}
+
 /// A message of image data on its way through the stack.
 #[derive(Clone, Copy, Debug)]
 struct Data {
@@ -75,7 +86,9 @@ impl Mesh {
         if let Some(ttl) = file.tuning.default_ttl {
             settings.states.default_ttl = ttl;
         }
-        settings.segment_interval = file.tuning.segment_interval_ms.map(|ms| Duration::from_millis(u64::from(ms)));
+        if let Some(ms) = file.tuning.segment_interval_ms {
+            set_segment_interval(&mut settings, ms);
+        }
         let keys = of.device_keys.iter().map(|(address, key): (&Addr, &Key)| (*address, DeviceKey::new(key)));
         let devices = Devices(keys.collect());
         let mut stack = Box::new(Stack::start(now, &settings, devices, &mut log)?);
@@ -187,5 +200,24 @@ impl Mesh {
     /// Sequence numbers used up to here.
     pub const fn sequence(&self) -> u32 {
         self.stack.sequence().next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::bench(9, Some(9), 10)]
+    #[case::air(10, None, 10)]
+    #[case::rounded_up(11, None, 20)]
+    #[case::slowest(160, None, 160)]
+    #[case::held_there(1_000, None, 160)]
+    fn segments_keep_the_distance_that_was_set(#[case] ms: u32, #[case] below: Option<u64>, #[case] state_ms: u64) {
+        let mut settings = MeshSettings::new(Addr(1), [0; 16], [0; 16], 0);
+        set_segment_interval(&mut settings, ms);
+        assert_eq!(settings.segment_interval, below.map(Duration::from_millis));
+        assert_eq!(settings.states.sar_transmitter.segment_interval(), Duration::from_millis(state_ms));
     }
 }
