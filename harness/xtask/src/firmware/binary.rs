@@ -45,7 +45,9 @@ impl Binary {
         for (at, data) in segments {
             let gap = (at - address) as usize;
             if gap < octets.len() || gap > 0x80_0000 {
-                return Err(failed(&format_args!("the segment at {at:#x} overlaps another, or is far from all others")));
+                return Err(failed(&format_args!(
+                    "the segment at {at:#x} overlaps another, or is far from all others"
+                )));
             }
             octets.resize(gap, ERASED);
             octets.extend_from_slice(data);

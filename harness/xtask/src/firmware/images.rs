@@ -43,6 +43,10 @@ const fn fixture(name: &'static str, package: &'static str, feature: &'static st
     Image { name, package, binary: package, feature: Some(feature), area: Area::Application }
 }
 
+const fn softdevice_fixture(name: &'static str, feature: &'static str) -> Image {
+    Image { binary: "fixture", ..fixture(name, "fixture-softdevice", feature) }
+}
+
 /// Every set.
 pub const SETS: &[Set] = &[
     Set {
@@ -62,6 +66,35 @@ pub const SETS: &[Set] = &[
                 fixture("node-migration-fails", "node", "fx-migration-fails"),
             ],
         )],
+    },
+    Set {
+        name: "nrf52840",
+        target: "thumbv7em-none-eabihf",
+        board: "mk-node-s140",
+        workspaces: &[
+            (
+                "firmware-under-test/targets/nrf52840",
+                &[image("boot", "boot", Area::Bootloader), image("node", "node", Area::Application)],
+            ),
+            (
+                "fixtures/fixture-softdevice",
+                &[
+                    softdevice_fixture("node-never-confirm", "fx-never-confirm"),
+                    softdevice_fixture("node-crash", "fx-crash-at-boot"),
+                    softdevice_fixture("node-crash-loop", "fx-crash-loop"),
+                    softdevice_fixture("node-hang", "fx-hang"),
+                    softdevice_fixture("node-degraded", "fx-degraded"),
+                    softdevice_fixture("node-migration-fails", "fx-migration-fails"),
+                    Image {
+                        name: "radio-peer",
+                        package: "fixture-softdevice",
+                        binary: "radio-peer",
+                        feature: None,
+                        area: Area::Application,
+                    },
+                ],
+            ),
+        ],
     },
 ];
 
@@ -135,9 +168,11 @@ impl Limits {
         let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
         let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| failed(&error))?;
-        let number = |value: Option<&toml::Value>| value.and_then(toml::Value::as_integer).and_then(|n| u32::try_from(n).ok());
+        let number =
+            |value: Option<&toml::Value>| value.and_then(toml::Value::as_integer).and_then(|n| u32::try_from(n).ok());
         let entry = |area: &str, key: &str| {
-            number(table.get(area).and_then(|area| area.get(key))).ok_or_else(|| failed(&format_args!("no {area}.{key}")))
+            number(table.get(area).and_then(|area| area.get(key)))
+                .ok_or_else(|| failed(&format_args!("no {area}.{key}")))
         };
         let top = |key: &str| number(table.get(key)).ok_or_else(|| failed(&format_args!("no {key}")));
         Ok(Self {
@@ -158,7 +193,10 @@ impl Limits {
         let used = size * 100 / (room.length as usize).max(1);
         println!("{name:<34} {size:>8} {:>8} {used:>3} % {:>8}", room.length, binary.ram);
         if binary.address != room.start {
-            return Some(format!("{name} begins at {:#x}, its area on {} at {:#x}", binary.address, set.board, room.start));
+            return Some(format!(
+                "{name} begins at {:#x}, its area on {} at {:#x}",
+                binary.address, set.board, room.start
+            ));
         }
         (size > room.length as usize)
             .then(|| format!("{name} has {size} octets, its area on {} has {}", set.board, room.length))

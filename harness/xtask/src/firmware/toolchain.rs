@@ -47,7 +47,8 @@ impl Toolchain {
         let linker = if brings_linker(&rustc) {
             None
         } else {
-            let found = ["arm-none-eabi-ld", "rust-lld", "ld.lld"].iter().find_map(|name| on_path(name).into_iter().next());
+            let found =
+                ["arm-none-eabi-ld", "rust-lld", "ld.lld"].iter().find_map(|name| on_path(name).into_iter().next());
             Some(found.ok_or_else(|| {
                 format!(
                     "{} brings no linker for {target}: install arm-none-eabi-ld (Debian: binutils-arm-none-eabi) or \
@@ -88,7 +89,13 @@ impl Toolchain {
             command.env(variable("LINKER"), linker);
         }
         // The same octets wherever the sources lie, and no path of this machine in an image.
-        let prefixes = [(root.to_path_buf(), "."), (cargo_home().join("registry/src"), "deps")];
+        let sources = cargo_home().join("registry/src");
+        let registries = std::fs::read_dir(&sources).into_iter().flatten().flatten();
+        // Of several that match the last one counts; the folder of the registry is not there before the first download.
+        let mut prefixes: Vec<_> = registries.map(|entry| (entry.path(), "deps")).collect();
+        prefixes.push((sources, "deps"));
+        prefixes.sort_by_key(|(path, _)| path.as_os_str().len());
+        prefixes.push((root.to_path_buf(), "."));
         let flags: Vec<_> = prefixes
             .iter()
             .map(|(from, to)| format!("\"--remap-path-prefix={}={to}\"", from.display()).replace('\\', "\\\\"))
