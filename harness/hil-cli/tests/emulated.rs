@@ -7,8 +7,8 @@
 use hil_cli::racks::RackSource;
 use hil_cli::runner::{self, Done, Settings};
 use hil_model::{Action, RackManifest, Seed, Span, Verdict};
-use hil_rack::{Rack, RackError};
 use hil_rack::conformance::{CASES, Case, ConformanceKit, Patience};
+use hil_rack::{Rack, RackError};
 use hil_scenario::{BindOptions, Forge, Scenario, bind, catalogue, source};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rack_emulated::EmulatedRack;
@@ -51,9 +51,8 @@ fn root() -> PathBuf {
 
 fn bench() -> Result<Bench, String> {
     rack_emulated::installed().map_err(|error| error.to_string())?;
-    let lines = |wrong: Vec<hil_scenario::Diagnostic>| {
-        wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-    };
+    let lines =
+        |wrong: Vec<hil_scenario::Diagnostic>| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let file = "rigs/racks/emulated-4.yaml";
     let text = std::fs::read_to_string(root().join(file)).map_err(|error| format!("{file}: {error}"))?;
     let lab = LabDefinition::parse(file, "emulated-4", &text).map_err(lines)?;
@@ -83,8 +82,7 @@ fn conforms(case: &Case, bench: &Bench) -> Result<Completion, Failed> {
 }
 
 fn passes(scenario: &Scenario, bench: &Bench) -> Result<Completion, Failed> {
-    let settings =
-        Settings { seed: Seed(1), inject: true, retries: 0, wall_times: true, jobs: 1, options: "" };
+    let settings = Settings { seed: Seed(1), inject: true, retries: 0, wall_times: true, jobs: 1, options: "" };
     match runner::run_one(scenario, bench, &bench.forge, &settings, &AtomicBool::new(false)) {
         Done::Ran(run) | Done::Panicked(run) => match run.verdict {
             Verdict::Pass => Ok(Completion::Completed),

@@ -7,7 +7,9 @@
 use crate::ledger::{Ledger, MAX_EVENTS};
 use crate::schedule::Schedule;
 use core::sync::atomic::{AtomicBool, Ordering};
-use hil_model::{About, Action, Capability, Event, Fact, OperatorOrder, Provision, Seed, Span, Time, TimedAction, Witness};
+use hil_model::{
+    About, Action, Capability, Event, Fact, OperatorOrder, Provision, Seed, Span, Time, TimedAction, Witness,
+};
 use hil_rack::{Rack, RackError};
 use hil_scenario::Plan;
 

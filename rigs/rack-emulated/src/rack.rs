@@ -27,9 +27,9 @@ use rack_hardware::{BoardDriver, BoardError, Fault, Part};
 use rack_witness::air::Heard;
 
 use crate::bench::{Bench, BenchSettings};
+use crate::error::BenchError;
 use crate::event::{BenchEvent, BenchEventKind, ResetReason};
 use crate::medium::{AirSettings, MediumHook, MediumPeer};
-use crate::error::BenchError;
 
 /// Longest wait of the pump for an event, before it looks whether the run is over.
 const LOOK: Duration = Duration::from_millis(100);
@@ -104,8 +104,7 @@ impl EmulatedRack {
     }
 
     fn lab(&mut self, action: &str) -> Result<&mut Lab, RackError> {
-        let refused =
-            || RackError::Refused { action: action.to_owned(), why: "the rack was not prepared".to_owned() };
+        let refused = || RackError::Refused { action: action.to_owned(), why: "the rack was not prepared".to_owned() };
         self.lab.as_mut().ok_or_else(refused)
     }
 }
@@ -175,7 +174,8 @@ impl Rack for EmulatedRack {
 fn boards(bench: &Bench, provision: &Provision, ids: &[u64]) -> Result<Vec<BoardDefinition>, RackError> {
     let failed = |error: &dyn std::fmt::Display| broken("emulated bench", error, "a fault of the harness: report it");
     let name = &provision.profile.board;
-    let no_driver = || broken("emulated bench", format!("no driver for board {name}"), "write `board: mk-node-emulated`");
+    let no_driver =
+        || broken("emulated bench", format!("no driver for board {name}"), "write `board: mk-node-emulated`");
     let driver = BoardDriver::named(name).filter(|driver| !driver.listed).ok_or_else(no_driver)?;
     let mut boards = Vec::new();
     for (place, (spec, id)) in provision.fleet.nodes.iter().zip(ids).enumerate() {
@@ -267,12 +267,7 @@ impl Surroundings for BenchSurroundings {
     }
 }
 
-fn dump(
-    bench: &Bench,
-    table: &'static mk_boot::geometry::Geometry,
-    external: u32,
-    place: usize,
-) -> Option<FlashDump> {
+fn dump(bench: &Bench, table: &'static mk_boot::geometry::Geometry, external: u32, place: usize) -> Option<FlashDump> {
     let mut dump = FlashDump::blank(table);
     let internal = bench.flash(place, 0..table.internal_size()).ok()?;
     dump.put(Memory::Internal, 0, &internal);
@@ -282,13 +277,7 @@ fn dump(
 }
 
 /// Passes the bench's events on until the run is over.
-fn pump(
-    bench: &Bench,
-    table: &'static mk_boot::geometry::Geometry,
-    external: u32,
-    stop: &AtomicBool,
-    inputs: &Inputs,
-) {
+fn pump(bench: &Bench, table: &'static mk_boot::geometry::Geometry, external: u32, stop: &AtomicBool, inputs: &Inputs) {
     while !stop.load(Ordering::Relaxed) {
         let Some(BenchEvent { at, node: place, kind }) = bench.next_event(LOOK) else { continue };
         let at = Instant::now() - bench.now().saturating_sub(at);

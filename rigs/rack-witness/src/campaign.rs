@@ -165,12 +165,7 @@ pub fn facts(record: &Record, rack_time: impl Fn(Instant) -> Time) -> Vec<(About
         ),
         Record::StagePassed { stage: s, confirmed, targeted, overridden, .. } => (
             About::Campaign,
-            Fact::StagePassed {
-                stage: stage(*s),
-                confirmed: *confirmed,
-                targeted: *targeted,
-                overridden: *overridden,
-            },
+            Fact::StagePassed { stage: stage(*s), confirmed: *confirmed, targeted: *targeted, overridden: *overridden },
         ),
         Record::Paused { stage: s, reason, confirmed, targeted, .. } => {
             let (confirmed, targeted) = (*confirmed, *targeted);

@@ -100,14 +100,7 @@ pub fn run(args: &ParityArgs, out: &mut dyn Write) -> Result<(), CommandError> {
         contenders.push(Contender { rack, forge });
     }
     let stop = stop_on_interrupt()?;
-    let settings = Settings {
-        seed: Seed(args.seed),
-        inject: true,
-        retries: 0,
-        wall_times: true,
-        jobs: 1,
-        options: "",
-    };
+    let settings = Settings { seed: Seed(args.seed), inject: true, retries: 0, wall_times: true, jobs: 1, options: "" };
     let names: Vec<String> = contenders.iter().map(|c| clean_line(&c.rack.manifest().name).to_string()).collect();
     let cells: Vec<String> = names.iter().map(|name| format!("{name:>22}")).collect();
     writeln!(out, "{:<56}{}", "scenario", cells.concat())?;

@@ -153,11 +153,16 @@ impl Run {
     ) -> Result<(), RackError> {
         let dump = match self.surroundings.flash(place) {
             Some(dump) => dump,
-            None => self.trails.get(place).and_then(|trail| trail.last().cloned()).ok_or_else(|| refused(words, "the flash was not read yet"))?,
+            None => self
+                .trails
+                .get(place)
+                .and_then(|trail| trail.last().cloned())
+                .ok_or_else(|| refused(words, "the flash was not read yet"))?,
         };
         let stretch = dump.area(write.area).map_err(|why| refused(words, why))?;
         if write.offset as usize + write.mask.len() > stretch.region.length as usize {
-            let why = format!("offset {:#x} lies outside the area of {:#x} octets", write.offset, stretch.region.length);
+            let why =
+                format!("offset {:#x} lies outside the area of {:#x} octets", write.offset, stretch.region.length);
             return Err(refused(words, why));
         }
         let token = self.token();

@@ -5,15 +5,11 @@
 
 use std::path::PathBuf;
 
-use hil_model::{
-    Action, Capability, Event, FaultId, GatewayId, Power, Provision, RackKind, RackManifest, Time,
-};
+use hil_model::{Action, Capability, Event, FaultId, GatewayId, Power, Provision, RackKind, RackManifest, Time};
 use hil_rack::{Observation, Rack, RackError};
 
 use super::link::RadioLink;
-use super::{
-    FlashDump, Inputs, Lab, LabClock, LabSettings, Programs, SharedTap, Surroundings, Switched,
-};
+use super::{FlashDump, Inputs, Lab, LabClock, LabSettings, Programs, SharedTap, Surroundings, Switched};
 use crate::board::RebootLimit;
 use crate::console;
 use crate::definition::{GatewayDefinition, LabDefinition};
@@ -69,8 +65,7 @@ impl HardwareRack {
     }
 
     fn lab(&mut self, action: &str) -> Result<&mut Lab, RackError> {
-        let refused =
-            || RackError::Refused { action: action.to_owned(), why: "the rack was not prepared".to_owned() };
+        let refused = || RackError::Refused { action: action.to_owned(), why: "the rack was not prepared".to_owned() };
         self.lab.as_mut().ok_or_else(refused)
     }
 }

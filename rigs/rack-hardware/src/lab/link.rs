@@ -65,13 +65,7 @@ impl RadioLink {
         }
         std::os::unix::fs::symlink(&path, near).map_err(|error| failed(link, &error))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let pump = Pump {
-            gateway: ours,
-            radio,
-            desk: Desk::new(gateway, tap),
-            clock,
-            stop: Arc::clone(&stop),
-        };
+        let pump = Pump { gateway: ours, radio, desk: Desk::new(gateway, tap), clock, stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new().name(format!("radio link {}", gateway.0)).spawn(move || pump.run());
         let thread = thread.map_err(|error| failed("a thread".to_owned(), &error))?;
         Ok(Self { stop, thread: Some(thread), _near: theirs })

@@ -19,8 +19,8 @@ use super::run::{GatewayHost, MeshosHost, Parts, Run};
 use super::trail::Trail;
 use super::{LabClock, LabSettings, SharedTap, Surroundings};
 use crate::board::BoardSettings;
-use crate::locks::LockFolder;
 use crate::error::{BoardError, Fault, Part};
+use crate::locks::LockFolder;
 use crate::provision::{Firmware, Outfit, ProvisionPlan};
 
 /// Longest wait for all boards to be provisioned: 2 MB at 50 KiB/s, and the same again to read it back.

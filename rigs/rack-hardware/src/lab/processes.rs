@@ -206,7 +206,8 @@ pub fn start_meshos(
 ) -> Result<Process, ProcessError> {
     let name = "MeshOS".to_owned();
     let data = folder.join("meshos");
-    let failed = |error: std::io::Error| ProcessError { name: name.clone(), why: format!("{}: {error}", data.display()) };
+    let failed =
+        |error: std::io::Error| ProcessError { name: name.clone(), why: format!("{}: {error}", data.display()) };
     std::fs::create_dir_all(&data).map_err(failed)?;
     let mut args = program.1.clone();
     args.extend([OsString::from("--data"), data.into_os_string()]);

@@ -164,8 +164,20 @@ pub struct Parts {
 impl Run {
     /// A run whose nodes are provisioned and not started.
     pub fn new(parts: Parts) -> Self {
-        let Parts { runtime, clock, door, inputs, trails, hands, gateways, meshos, tap, surroundings, provision, brisk } =
-            parts;
+        let Parts {
+            runtime,
+            clock,
+            door,
+            inputs,
+            trails,
+            hands,
+            gateways,
+            meshos,
+            tap,
+            surroundings,
+            provision,
+            brisk,
+        } = parts;
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self {
             runtime,
@@ -274,6 +286,9 @@ impl Run {
         match input {
             Input::Trace { place, at, record } => self.on_trace(place, self.clock.time(at), &record.event),
             Input::Text { place, at, text } => {
+                if self.is_of_an_earlier_life(place) {
+                    return;
+                }
                 let at = self.clock.time(at);
                 let text: String = text.chars().take(MOST_LINE / 4).collect();
                 self.of_node(place, at, Witness::Console, Fact::ConsoleLine { text });
@@ -285,6 +300,18 @@ impl Run {
             Input::Meshos { at, event } => self.on_meshos(self.clock.time(at), &event),
             Input::ProcessLost { name, why } => self.process_lost(name, why),
         }
+    }
+
+    /// A board was started for this run: what it says from now on counts.
+    fn first_start(&mut self, place: usize) {
+        if self.trails.get(place).is_some_and(|trail| trail.life == Life::Off) {
+            self.new_life(place, Life::Booting);
+        }
+    }
+
+    /// A board says something before it was started for this run.
+    fn is_of_an_earlier_life(&self, place: usize) -> bool {
+        self.starting && self.trails.get(place).is_none_or(|trail| trail.life == Life::Off)
     }
 
     pub(super) fn of_node(&mut self, place: usize, at: Time, witness: Witness, fact: Fact) {
@@ -346,7 +373,8 @@ impl Run {
 
     fn on_done(&mut self, place: usize, at: Time, done: Done) {
         match done {
-            Done::Provisioned(_) | Done::Started | Done::Switched => {}
+            Done::Started => self.first_start(place),
+            Done::Provisioned(_) | Done::Switched => {}
             Done::Read { token, dump } => {
                 if let Some(trail) = self.trails.get_mut(place) {
                     trail.reading(token, Some(*dump), self.key.as_ref());
@@ -394,7 +422,7 @@ impl Run {
 
     fn on_reset(&mut self, place: usize, at: Time, cause: ResetCause, flash: Option<Arc<FlashDump>>) {
         if self.starting {
-            return;
+            return self.first_start(place);
         }
         self.new_life(place, Life::Booting);
         let Some(trail) = self.trails.get_mut(place) else { return };
@@ -415,6 +443,9 @@ impl Run {
     }
 
     fn on_trace(&mut self, place: usize, at: Time, event: &TraceEvent) {
+        if self.is_of_an_earlier_life(place) {
+            return;
+        }
         match event {
             TraceEvent::Boot { about, .. } => {
                 let none = *about == mk_wire::Version::new(0, 0, 0);
@@ -538,7 +569,15 @@ impl Run {
                     self.note(at, campaign, Witness::Meshos, Fact::MeshosUp { records: *records });
                 }
             }
-            MeshosEvent::CampaignStarted { version, targets, stages, success_permille, throttle_permille, clock, .. } => {
+            MeshosEvent::CampaignStarted {
+                version,
+                targets,
+                stages,
+                success_permille,
+                throttle_permille,
+                clock,
+                ..
+            } => {
                 self.meshos.clock = Some(*clock);
                 let fact = Fact::CampaignStarted {
                     version: words::version(*version),

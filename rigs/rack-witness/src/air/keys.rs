@@ -1,10 +1,10 @@
 //! The test network's keys, and PDUs opened and sealed with them.
 
 use mk_mesh::crypto::{AesKey, Key, Mic};
-use mk_mesh::{ApplicationKey, KeyUse, NetworkKey};
 use mk_mesh::lower::{self, Lower, SegmentHeader};
 use mk_mesh::network::{self, Header};
 use mk_mesh::upper::{self, Security};
+use mk_mesh::{ApplicationKey, KeyUse, NetworkKey};
 use mk_wire::Addr;
 use std::collections::BTreeMap;
 

@@ -3,7 +3,8 @@ use super::keys::MessageId;
 use super::*;
 use hil_model::fact::{Fact, Interposition};
 use hil_model::{
-    AirEffect, AirMatch, AirRule, FaultId, GatewayId, HoldUntil, MessageKind, NodeId, Party, Receivers, RuleId, Span, Time,
+    AirEffect, AirMatch, AirRule, FaultId, GatewayId, HoldUntil, MessageKind, NodeId, Party, Receivers, RuleId, Span,
+    Time,
 };
 use mk_mesh::lower::{SegmentHeader, seq_zero};
 use mk_mesh::network::Header;
@@ -37,8 +38,7 @@ fn pdus(src: Addr, dst: Addr, seq: u32, access: &[u8]) -> Vec<Vec<u8>> {
     let last = (upper.len().div_ceil(12) - 1) as u8;
     let segment = |n: u8| {
         let header = Header { control: false, ttl: 5, seq: seq + u32::from(n), src, dst };
-        let place =
-            SegmentHeader { aid: Some(aid), long_mic: false, seq_zero: seq_zero(seq), segment: n, last };
+        let place = SegmentHeader { aid: Some(aid), long_mic: false, seq_zero: seq_zero(seq), segment: n, last };
         keys().seal_segment(&id, &header, &place, &upper).unwrap()
     };
     (0..=last).map(segment).collect()
@@ -64,11 +64,8 @@ fn chunk(number: u16, len: usize) -> Vec<u8> {
 }
 
 fn rule(kind: MessageKind, effect: AirEffect, only: &[u16]) -> AirRule {
-    let receivers = if only.is_empty() {
-        Receivers::All
-    } else {
-        Receivers::Only(only.iter().map(|n| NodeId(*n)).collect())
-    };
+    let receivers =
+        if only.is_empty() { Receivers::All } else { Receivers::Only(only.iter().map(|n| NodeId(*n)).collect()) };
     let matches = AirMatch { kind, from: None, block: None, chunks: None, receivers };
     AirRule { id: RuleId(1), fault: FaultId(0), matches, effect, limit: None }
 }
@@ -126,7 +123,18 @@ fn an_altered_chunk_reaches_one_receiver_correctly_encrypted_and_the_other_as_it
     let facts = tap.take_facts(Time::ZERO);
     assert!(matches!(
         facts.as_slice(),
-        [(_, _, Fact::Interposed { did: Interposition::Altered, changed: 1, block: Some(4), chunk: Some(3), to: Some(N1), .. })]
+        [(
+            _,
+            _,
+            Fact::Interposed {
+                did: Interposition::Altered,
+                changed: 1,
+                block: Some(4),
+                chunk: Some(3),
+                to: Some(N1),
+                ..
+            }
+        )]
     ));
     let other = pdus(GATEWAY, GROUP, 200, &chunk(4, len));
     assert_eq!(octets(&send(&mut tap, Time::ZERO, &other, &[N1])[0]), other, "another chunk is left alone");
@@ -172,11 +180,13 @@ fn a_message_held_until_after_the_trial_s_start_is_released_with_a_number_that_i
     let Opened::Segment { header, .. } = keys().open(&arrived[0][0].pdu) else { panic!("a segment") };
     assert!(header.seq > 52);
     let did = |facts: Vec<(Time, _, Fact)>| {
-        facts.into_iter().map(|(_, _, fact): (_, hil_model::About, _)| match fact {
-            Fact::Interposed { did, .. } => did,
-            other => panic!("{other:?}"),
-        })
-        .collect::<Vec<_>>()
+        facts
+            .into_iter()
+            .map(|(_, _, fact): (_, hil_model::About, _)| match fact {
+                Fact::Interposed { did, .. } => did,
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
     };
     assert_eq!(did(tap.take_facts(now)), [Interposition::Held]);
     assert_eq!(tap.next_fact(), Some(Time(6_000_000_000)));

@@ -225,7 +225,9 @@ fn build(args: &BuildArgs, out: &mut dyn Write) -> Result<(), CommandError> {
 
 fn forge_error(error: ForgeError) -> CommandError {
     match error {
-        ForgeError::TooSmall { .. } | ForgeError::ProgramTooLarge { .. } | ForgeError::BuildId { .. } => CommandError::usage(error.to_string()),
+        ForgeError::TooSmall { .. } | ForgeError::ProgramTooLarge { .. } | ForgeError::BuildId { .. } => {
+            CommandError::usage(error.to_string())
+        }
         ForgeError::SignatureLength { .. } | ForgeError::Sign(_) => CommandError::internal(error.to_string()),
     }
 }
