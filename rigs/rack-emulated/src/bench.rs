@@ -33,6 +33,8 @@ use std::{
 const EVENTS: usize = 16_384;
 /// Most nodes of a bench.
 const NODES: usize = 128;
+/// Folders of sockets are called this, the number of the process, and something unique. Socket paths have to be short.
+const SOCKETS: &str = "mkq";
 /// Time for an order; a machine start is the longest.
 const ORDER: Duration = Duration::from_secs(30);
 
@@ -117,8 +119,9 @@ impl Bench {
             move |source| BenchError::File { what, path, source }
         };
         fs::create_dir_all(&dir).map_err(file("cannot make directory", &dir))?;
+        sweep(&std::env::temp_dir());
         let sockets = tempfile::Builder::new()
-            .prefix("mkq")
+            .prefix(&format!("{SOCKETS}{}-", std::process::id()))
             .tempdir()
             .map_err(file("cannot make a directory in", &std::env::temp_dir()))?;
         let start = Instant::now();
@@ -379,6 +382,19 @@ impl Drop for Bench {
     }
 }
 
+/// Removes what benches left behind whose process was killed.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(SOCKETS)?.split_once('-')?.0.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // Somebody else's, or being removed by another bench: not worth a word.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BenchError> {
     thread::Builder::new().name(name.clone()).spawn(work).map_err(|source| BenchError::File {
         what: "cannot start the thread of",
@@ -471,4 +487,26 @@ fn build(
         thread: None,
     };
     Ok((handle, node, receiving))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[test]
+    fn only_folders_of_benches_that_are_gone_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = format!("{SOCKETS}{}-a", std::process::id());
+        // No process has a number this high.
+        let gone = format!("{SOCKETS}4194305-b");
+        for name in [own.as_str(), &gone, "mkq-c", "other4194305-d"] {
+            fs::create_dir_all(folder.path().join(name).join("0")).unwrap();
+        }
+        sweep(folder.path());
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["mkq-c", own.as_str(), "other4194305-d"]);
+    }
 }

@@ -210,3 +210,48 @@ fn memory_head(digits: &mut Digits<'_>, write: bool) -> Option<(u32, usize)> {
     let length = usize::try_from(digits.take(8)?).ok()?;
     (port == 0 && length <= MAX_MEMORY).then_some((address, length))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(probe: &mut Probe, request: &[u8]) -> String {
+        String::from_utf8_lossy(&probe.receive(request, None)).into_owned()
+    }
+
+    #[test]
+    fn a_request_may_come_in_pieces_and_behind_noise() {
+        let mut probe = Probe::new("n01");
+        assert_eq!(ask(&mut probe, b"+#!GA#!H"), "&KEmulated n01#");
+        assert_eq!(ask(&mut probe, b"C#!HA#"), "&K4#&K1#");
+        assert_eq!(ask(&mut probe, b"!GF003d0900#!Gf#"), "&K0#&Kfa0#");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let mut probe = Probe::new("n01");
+        for (request, answer) in [
+            (&b"!#"[..], NOT_SUPPORTED),
+            (b"!Zz#", NOT_SUPPORTED),
+            (b"!GFxyz#", PARAMETER),
+            (b"!So#", PARAMETER),
+            (b"!Si#", PARAMETER),
+        ] {
+            assert_eq!(probe.receive(request, None), answer, "{}", String::from_utf8_lossy(request));
+        }
+    }
+
+    #[test]
+    fn a_request_without_an_end_is_forgotten() {
+        let mut probe = Probe::new("n01");
+        assert_eq!(ask(&mut probe, &[b"!AM".to_vec(), vec![b'0'; MAX_REQUEST]].concat()), "");
+        assert_eq!(ask(&mut probe, b"!HC#"), "&K4#");
+    }
+
+    #[test]
+    fn without_power_transfers_fail_and_the_line_is_silent() {
+        let mut probe = Probe::new("n01");
+        assert_eq!(probe.receive(b"!Ad00000000#", None), FAULT);
+        assert_eq!(ask(&mut probe, b"!So08a5#!Si03#"), "&K0#&K7#");
+    }
+}

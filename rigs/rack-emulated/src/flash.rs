@@ -335,3 +335,125 @@ pub(crate) const fn mix(seed: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use rstest::rstest;
+
+    const SHAPE: FlashShape = FlashShape { size: 0x4000, unit: 0x400, page: 0x1000 };
+
+    fn flash() -> (NodeFlash, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (NodeFlash::open(&folder.path().join("n.flash"), SHAPE, 7).unwrap(), folder)
+    }
+
+    fn erase(flash: &mut NodeFlash, units: impl IntoIterator<Item = u32>) -> Option<FiredCut> {
+        flash.store(nvmc::CONFIG, nvmc::ERASE_ENABLE);
+        units.into_iter().find_map(|unit| flash.store(nvmc::ERASE_PAGE, unit * 0x400))
+    }
+
+    #[test]
+    fn writing_clears_bits_and_only_erasing_sets_them() {
+        let (mut flash, _folder) = flash();
+        flash.store(nvmc::CONFIG, nvmc::WRITE_ENABLE);
+        flash.store(8, 0xFF00_FF00);
+        flash.store(8, 0xF0F0_F0F0);
+        assert_eq!(flash.word(8), 0xF000_F000);
+        erase(&mut flash, [0]);
+        assert_eq!(flash.word(8), u32::MAX);
+        assert_eq!((flash.counts().words_written, flash.counts().pages_erased), (2, 1));
+    }
+
+    #[rstest]
+    #[case::write_while_closed(0, 8, 0)]
+    #[case::write_while_erasing(2, 8, 0)]
+    #[case::erase_while_writing(1, nvmc::ERASE_PAGE, 0)]
+    #[case::erase_beyond_the_end(2, nvmc::ERASE_PAGE, 0x4000)]
+    #[case::erase_all_with_a_zero(2, nvmc::ERASE_ALL, 0)]
+    fn what_the_controller_is_not_open_for_changes_nothing(
+        #[case] config: u32,
+        #[case] address: u32,
+        #[case] value: u32,
+    ) {
+        let (mut flash, _folder) = flash();
+        flash.load(0, &[0x5A; 0x4000]);
+        flash.arm(0, Tear::Done);
+        flash.store(nvmc::CONFIG, config);
+        assert_eq!(flash.store(address, value), None, "no operation, so no cut");
+        assert_eq!((flash.counts().operations, flash.counts().refused), (0, 1));
+        assert!(flash.cells().iter().all(|cell| *cell == 0x5A));
+    }
+
+    #[rstest]
+    #[case::a_page(&[0, 1, 2, 3], 1)]
+    #[case::two_pages(&[0, 1, 2, 3, 4, 5, 6, 7], 2)]
+    #[case::backwards(&[3, 2, 1, 0], 4)]
+    #[case::the_same_twice(&[0, 0], 2)]
+    #[case::with_a_gap(&[0, 2], 2)]
+    #[case::from_the_middle(&[2, 3, 4], 2)]
+    fn erasing_on_through_a_page_is_one_operation(#[case] units: &[u32], #[case] operations: u64) {
+        let (mut flash, _folder) = flash();
+        erase(&mut flash, units.iter().copied());
+        assert_eq!(flash.counts().operations, operations);
+    }
+
+    #[test]
+    fn a_write_in_between_ends_the_erase() {
+        let (mut flash, _folder) = flash();
+        erase(&mut flash, [0, 1]);
+        flash.store(nvmc::CONFIG, nvmc::WRITE_ENABLE);
+        flash.store(0, 0);
+        erase(&mut flash, [2, 3]);
+        assert_eq!(flash.counts().operations, 3);
+    }
+
+    #[test]
+    fn erasing_everything_is_an_operation_for_each_page_and_can_be_cut_between_them() {
+        let (mut flash, _folder) = flash();
+        flash.load(0, &[0; 0x4000]);
+        flash.arm(2, Tear::HalfErased);
+        flash.store(nvmc::CONFIG, nvmc::ERASE_ENABLE);
+        let fired = flash.store(nvmc::ERASE_ALL, 1).unwrap();
+        assert_eq!((fired.operation, fired.address, fired.kind), (2, 0x2000, FlashOperation::Page));
+        assert!(flash.cells()[..0x2800].iter().all(|cell| *cell == BLANK));
+        assert!(flash.cells()[0x2800..].iter().all(|cell| *cell == 0));
+        assert!(flash.in_doubt() && !flash.armed());
+    }
+
+    #[test]
+    fn random_tears_keep_to_what_was_to_change_and_come_out_the_same_again() {
+        let torn = |operation| {
+            let (mut flash, _folder) = flash();
+            flash.load(0x1000, &[0x0F; 0x1000]);
+            flash.arm(operation, Tear::RandomBits);
+            if erase(&mut flash, [4]).is_none() {
+                flash.store(nvmc::CONFIG, nvmc::WRITE_ENABLE);
+                flash.store(0x2000, 0x0000_FFFF);
+            }
+            flash.cells().to_vec()
+        };
+        let (page, word) = (torn(0), torn(1));
+        assert_eq!((torn(0), torn(1)), (page.clone(), word.clone()));
+        let half = &page[0x1000..0x2000];
+        assert!(half.iter().all(|cell| cell & 0x0F == 0x0F) && half.contains(&0x0F) && half.iter().any(|c| *c != 0x0F));
+        assert_eq!(word[0x2000..0x2002], [0xFF; 2]);
+        assert!(word[0x2002..0x2004] != [0; 2] && word[0x2002..0x2004] != [0xFF; 2]);
+    }
+
+    #[test]
+    fn what_is_saved_is_there_again_and_a_file_that_is_too_short_is_blank_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n.flash");
+        std::fs::write(&path, [1, 2, 3]).unwrap();
+        let mut flash = NodeFlash::open(&path, SHAPE, 0).unwrap();
+        assert_eq!(flash.cells()[..4], [1, 2, 3, BLANK]);
+        flash.load(0x3FFC, &[9; 4]);
+        assert!(!flash.load(0x3FFD, &[9; 4]), "beyond the end");
+        flash.save().unwrap();
+        let again = NodeFlash::open(&path, SHAPE, 0).unwrap();
+        assert_eq!(again.cells(), flash.cells());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0x4000);
+    }
+}

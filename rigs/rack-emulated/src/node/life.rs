@@ -59,7 +59,7 @@ impl Node {
         self.parts.sent = Arc::clone(&sink.sent);
         self.parts.stores = Some(receiver);
         let reader = thread::Builder::new()
-            .name(format!("trace-{}", self.index))
+            .name(format!("{}-trace", thread::current().name().unwrap_or_default()))
             .spawn(move || trace::read(stderr, &sink))
             .map_err(|source| MachineError::Spawn { program: "a thread", source })?;
         self.parts.trace = Some(reader);

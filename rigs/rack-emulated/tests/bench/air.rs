@@ -18,6 +18,7 @@ pub const RULES: &[Rule] = &[
     ("a_frame_of_the_gateway_reaches_every_node_and_comes_back", to_all_and_back),
     ("a_hook_decides_for_each_receiver", hook),
     ("a_link_that_loses_everything_carries_nothing", loss),
+    ("a_mailbox_that_is_not_as_agreed_is_refused", refused),
     ("a_full_ring_drops_and_counts", overrun),
     ("three_thousand_deliveries_a_second", rate),
 ];
@@ -83,11 +84,11 @@ fn to_all_and_back() {
     let mut gateway = Gateway::open(&rig);
     gateway.say(&Frame::Query);
     assert_eq!(gateway.hear(1, PATIENCE), [Frame::Hello { version: VERSION, window: WINDOW }]);
-    // 0x55 is echoed by both nodes, and each hears the other's echo, which it echoes too: a beacon that never ends is cut
-    // off by the hook below; here a frame that nobody echoes.
+    // A frame that nobody echoes.
     gateway.send(7, &[1, 2, 3]);
     assert_eq!(gateway.hear(1, PATIENCE), [Frame::Sent { id: 7 }]);
     wait("both", || (0..2).all(|node| rig.bench.status(node).unwrap().radio_received == 1));
+    // What starts with 0x55 is echoed; the nodes do not hear each other, or it would never end.
     let pdu: Vec<u8> = (0..29).map(|n| 0x55 + n).collect();
     rig.bench.set_air(AirSettings {
         link_loss_permille: [(0, 1), (1, 0)]
@@ -147,9 +148,25 @@ fn loss() {
     wait("a frame for nobody", || rig.bench.status(0).unwrap().radio_deaf == 1);
 }
 
+fn refused() {
+    let mut program = programs::RADIO.to_vec();
+    for word in &mut program {
+        if *word == 0x4D4B_5241 {
+            *word += 1;
+        }
+    }
+    let rig = Rig::running(&program, 1);
+    let reason = rig.event("refusal", |kind| match kind {
+        BenchEventKind::RadioRefused { reason } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(reason, "the mailbox has no magic number");
+    rig.bench.inject(MediumPeer::Node(0), AD_MESH_MESSAGE, &[1]);
+    wait("a frame for nobody", || rig.bench.status(0).unwrap().radio_deaf == 1);
+}
+
 fn overrun() {
-    // A program that announces no mailbox hears nothing; one that is halted by its own hands cannot be had here, so the ring
-    // is filled faster than interrupts come.
+    // The ring is filled faster than interrupts come; what fits and what does not adds up.
     let rig = nodes_on_the_air(1);
     for _ in 0..600 {
         rig.bench.inject(MediumPeer::Node(0), AD_MESH_MESSAGE, &[1; 29]);
