@@ -46,7 +46,7 @@ fn the_example_shows_every_key_and_is_right() {
 #[test]
 fn without_a_console_the_probe_s_own_port_is_meant() {
     let lab = parse(LAB).unwrap();
-    let board = lab.board(hil_model::NodeId(1)).unwrap();
+    let board = lab.board(NodeId(1)).unwrap();
     assert_eq!(board.identity.console, PortIdentity::Usb { serial: "000683459357".to_owned(), interface: 0 });
     assert_eq!((board.baud, board.identity.address, board.speed_khz), (115_200, 0x0101, Some(4_000)));
 }
