@@ -13,6 +13,8 @@ use heapless::{Deque, Vec};
 use mk_wire::Addr;
 use mk_wire::time::{Duration, Instant};
 
+/// Lateness that is made up for on a bearer without air to share.
+const MADE_UP: Duration = Duration::from_millis(10);
 /// Control PDUs that wait at most.
 const CONTROLS: usize = 8;
 /// Relayed PDUs that wait at most; more are dropped, as other relays have them too.
@@ -317,11 +319,19 @@ impl<D: DeviceKeys, const IN: usize, const OUT: usize, const PEERS: usize> Stack
                 Turn::Long(at) => self.send_long(now, at),
             };
             if pdu.is_some() {
-                self.queue.clear_at = now + self.segment_interval();
+                self.queue.clear_at = self.after(now, self.queue.clear_at, self.segment_interval());
                 return pdu;
             }
         }
         None
+    }
+
+    /// When what was due at `due` and is sent `now` may be followed, `step` later. On a bearer that has no air to share a
+    /// wake-up that comes late is made up for by the next ones, within [`MADE_UP`]; everywhere else a distance is a
+    /// distance.
+    fn after(&self, now: Instant, due: Instant, step: Duration) -> Instant {
+        let earliest = Instant::from_ticks(now.as_ticks().saturating_sub(MADE_UP.as_ticks()));
+        if self.segment_interval.is_some() { due.max(earliest) + step } else { now + step }
     }
 
     /// Least time between two PDUs of messages.
@@ -386,6 +396,12 @@ impl<D: DeviceKeys, const IN: usize, const OUT: usize, const PEERS: usize> Stack
         let first = if begun { None } else { Some(self.begin_flight(at)?) };
         let states = self.states;
         let interval = self.segment_interval();
+        let due = self.long.get(at)?.message.as_ref()?.due;
+        let spaced = match self.long.get(at)?.message.as_ref()?.destination.pacing {
+            Pacing::Control => interval,
+            Pacing::Data { spacing } => spacing.max(interval),
+        };
+        let next = self.after(now, due, spaced);
         let slot = self.long.get_mut(at)?;
         let message = slot.message.as_mut()?;
         let flight = message.flight.as_mut()?;
@@ -398,12 +414,8 @@ impl<D: DeviceKeys, const IN: usize, const OUT: usize, const PEERS: usize> Stack
             }
             return None;
         };
-        let spacing = match pacing {
-            Pacing::Control => interval,
-            Pacing::Data { spacing } => spacing.max(interval),
-        };
         let wait = if flight.todo == 0 { flight.wait(&states, to, ttl) } else { Duration::from_millis(0) };
-        message.due = now + spacing.max(wait);
+        message.due = if wait.is_zero() { next } else { next.max(now + wait) };
         let from = usize::from(segment) * SEGMENT;
         let data = slot.buffer.get(from..flight.upper.min(from + SEGMENT))?;
         let aid = match key {
