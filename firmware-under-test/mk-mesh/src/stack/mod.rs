@@ -31,9 +31,9 @@ const EVENTS: usize = 8;
 const BEACON_INTERVAL: Duration = Duration::from_secs(10);
 /// Beacons heard in an interval that still lengthen it: 10 minutes are the longest.
 const MAX_BEACONS: u64 = 59;
-/// Changes of the replay list are kept this long after the last time, so that flash pages last: a message that came
-/// within this time before a power cut could be replayed once.
-const KEEP_REPLAY_EVERY: Duration = Duration::from_secs(30);
+/// Changes of the replay list are kept this long after the last time, so that flash pages last: 288 records a day and source
+/// at most, an erase a day. A message that came within this time before a power cut could be replayed once.
+const KEEP_REPLAY_EVERY: Duration = Duration::from_secs(300);
 
 /// Who a stack is and what it starts with.
 #[derive(Clone, Debug)]

@@ -287,7 +287,7 @@ fn a_campaign_is_the_same_messages_of_the_same_size_in_about_the_same_time() {
         trains.map(|carried| carried.landed.unwrap().since(carried.at).as_millis()).collect()
     };
     for (link, full) in waits(&link).into_iter().zip(waits(&full)) {
-        assert!(full.abs_diff(link) <= 50, "{link} ms at link level, {full} ms with full stacks");
+        assert!(full.abs_diff(link) <= 20, "{link} ms at link level, {full} ms with full stacks");
     }
     let end = |ran: &Ran| ran.updated.iter().map(|(at, _)| at.0).max().unwrap() / 1_000_000;
     let (link, full) = (end(&link), end(&full));
