@@ -111,7 +111,8 @@ impl Board {
                 }
             }
         }
-        for (name, region) in [("journal", self.journal), ("sequence", self.sequence), ("boot_count", self.boot_count)] {
+        for (name, region) in [("journal", self.journal), ("sequence", self.sequence), ("boot_count", self.boot_count)]
+        {
             if region.length != 2 * self.page_size {
                 return Err(format!("{name} is not two pages"));
             }

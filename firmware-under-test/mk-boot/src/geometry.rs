@@ -171,9 +171,9 @@ impl Geometry {
             self.sequence,
             self.boot_count,
         ]
-            .iter()
-            .map(Region::end)
-            .fold(0, u32::max)
+        .iter()
+        .map(Region::end)
+        .fold(0, u32::max)
     }
 
     /// Octets of external flash that the table speaks of.
