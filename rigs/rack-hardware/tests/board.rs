@@ -190,6 +190,51 @@ async fn a_locked_part_is_its_own_outcome_and_opened_only_when_asked() {
     handle.close().await;
 }
 
+/// A probe process whose flash operations fail in this way until they were asked for `good_at` times.
+fn failing_flash(bench: &Bench, kind: &str, good_at: u32) -> BoardSettings {
+    let mut settings = bench.settings(7);
+    let script = settings.worker.args[1].to_string_lossy().replace(
+        r#"*attach*) echo"#,
+        &format!(
+            r#"*'"do":"flash"'*) tries=$((tries + 1)); if [ $tries -lt {good_at} ]; then
+                        echo '{{"is":"failed","failure":{{"kind":"{kind}","address":4096}},"why":"x"}}';
+                        else echo '{{"is":"done"}}'; fi;;
+                    *attach*) echo"#
+        ),
+    );
+    settings.worker.args[1] = script.into();
+    settings
+}
+
+async fn flash(bench: &Bench, settings: &BoardSettings) -> (Result<(), Fault>, usize) {
+    let (handle, _events) = board::open(bench.definition.clone(), None, settings).unwrap();
+    let parts = vec![rack_hardware::probe::FlashPart { address: 0x1000, octets: vec![0; 16] }];
+    let flashed = handle.flash(parts, Purpose::Provision, None).await.map_err(|error| error.fault);
+    handle.close().await;
+    let asked = std::fs::read_to_string(bench.notes()).unwrap();
+    (flashed, asked.matches(r#""do":"flash""#).count())
+}
+
+#[tokio::test]
+async fn a_page_that_failed_is_written_once_more_under_reset_and_then_given_up() {
+    let bench = Bench::new();
+    assert_eq!(flash(&bench, &failing_flash(&bench, "flash", 2)).await, (Ok(()), 2));
+    assert!(bench.asked(r#""under_reset":true"#));
+    let bench = Bench::new();
+    let (flashed, tries) = flash(&bench, &failing_flash(&bench, "flash", 3)).await;
+    assert!(
+        matches!(flashed, Err(Fault::Flash { address: Some(0x1000), .. })) && tries == 2,
+        "{flashed:?} after {tries}"
+    );
+}
+
+#[tokio::test]
+async fn octets_that_read_back_otherwise_are_not_written_again_in_silence() {
+    let bench = Bench::new();
+    let (flashed, tries) = flash(&bench, &failing_flash(&bench, "verify", 9)).await;
+    assert_eq!((flashed, tries), (Err(Fault::Verify { address: 0x1000 }), 1));
+}
+
 #[tokio::test]
 async fn a_part_that_is_open_is_not_erased_whatever_is_asked() {
     let bench = Bench::new();

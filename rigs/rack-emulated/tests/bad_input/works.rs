@@ -37,8 +37,8 @@ fn pattern(length: usize) -> Vec<u8> {
     (0..length as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-/// A rate that no machine is too busy for, KiB/s. What is asked of the virtual probe on an idle one is ten times that.
-const LEAST_RATE: f64 = 30.0;
+/// A rate that no machine is too busy for, KiB/s. What is asked of the virtual probe on an idle one is thirty times that.
+const LEAST_RATE: f64 = 10.0;
 
 fn flash_is_written_and_read_back() {
     let rig = Rig::new(1, &say(b"hello\n", false));

@@ -263,8 +263,29 @@ impl Owner {
         progress: Option<ProgressSender>,
     ) -> Result<(), Fault> {
         self.identify(purpose).await?;
+        self.write_flash(parts, progress).await
+    }
+
+    /// Writes, and once more under reset if the part did not do it: long leads, a busy machine, firmware that had locked a
+    /// page. A link that broke or an operation that hung is not tried again here: somebody has to look.
+    async fn write_flash(&mut self, parts: &[FlashPart], progress: Option<ProgressSender>) -> Result<(), Fault> {
         let mut sink = sink(progress);
-        self.link.ready().await?.flash(parts, Some(&mut sink)).await
+        match self.link.ready().await?.flash(parts, Some(&mut sink)).await {
+            Err(Fault::Flash { .. }) => {
+                self.attach_before_firmware().await?;
+                self.link.probe.flash(parts, Some(&mut sink)).await
+            }
+            written => written,
+        }
+    }
+
+    /// Attaches with the core stopped at its first instruction: firmware that runs may have locked pages, and its watchdog
+    /// would reset the part half-way.
+    async fn attach_before_firmware(&mut self) -> Result<(), Fault> {
+        if self.link.attach(AttachOptions { under_reset: true }).await.is_err() {
+            self.link.attach(AttachOptions::default()).await?;
+        }
+        self.link.probe.reset(true).await.map(|_status| ())
     }
 
     async fn erase(&mut self, start: u32, length: u32) -> Result<(), Fault> {
@@ -358,18 +379,13 @@ impl Owner {
     ) -> Result<Sighting, Fault> {
         plan.for_board(&self.definition)?;
         self.identify(purpose).await?;
-        // Firmware that runs may have locked pages, and its watchdog would reset the part half-way.
-        if self.link.attach(AttachOptions { under_reset: true }).await.is_err() {
-            self.link.attach(AttachOptions::default()).await?;
-        }
-        self.link.probe.reset(true).await?;
+        self.attach_before_firmware().await?;
         for &(start, length) in &plan.erase {
             self.link.probe.erase(start, length).await?;
         }
-        let mut sink = sink(progress);
-        self.link.probe.flash(&plan.parts, Some(&mut sink)).await?;
+        self.write_flash(&plan.parts, progress).await?;
         for &word in self.definition.driver.configuration {
-            super::super::provision::configure(&mut self.link.probe, word).await?;
+            crate::provision::configure(&mut self.link.probe, word).await?;
         }
         self.excuse_a_start();
         self.link.probe.reset(false).await?;
