@@ -19,10 +19,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Four nodes and a campaign that all of them take.
+/// Four nodes and a campaign that all of them take, with time for a confirmation that is dropped twice.
 const SCENARIO: &str = "title: What a rack has to carry
 rack: { nodes: 4 }
-campaign: { stages: [{ take: rest }] }
+campaign: { stages: [{ take: rest }], grace: 40 s }
 expect: [{ campaign: completed }]
 ";
 

@@ -71,6 +71,10 @@ pub struct FiredCut {
     pub kind: FlashOperation,
     /// What is left of it.
     pub tear: Tear,
+    /// The word, or the first word of the page, before.
+    pub before: [u8; 4],
+    /// The same word after.
+    pub after: [u8; 4],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -228,7 +232,7 @@ impl NodeFlash {
         self.counts.words_written += 1;
         self.cells[at..at + WORD].copy_from_slice(&after.to_le_bytes());
         self.touch(at, WORD);
-        self.fired(cut, at, FlashOperation::Word { value })
+        self.fired(cut, at, FlashOperation::Word { value }, before)
     }
 
     fn erase_unit(&mut self, unit: usize) -> Option<FiredCut> {
@@ -241,12 +245,13 @@ impl NodeFlash {
             return None;
         }
         let cut = self.operation();
+        let before = self.word(page);
         self.counts.pages_erased += 1;
         match cut {
             None => self.blank(unit, self.shape.unit),
             Some(cut) => self.tear_page(page, cut),
         }
-        self.fired(cut, page, FlashOperation::Page)
+        self.fired(cut, page, FlashOperation::Page, before)
     }
 
     /// Leaves of an erased page what the tear leaves; the page is the product's, however many erases the controller needs.
@@ -279,8 +284,9 @@ impl NodeFlash {
         cut
     }
 
-    fn fired(&self, cut: Option<ArmedCut>, address: usize, kind: FlashOperation) -> Option<FiredCut> {
-        cut.map(|cut| FiredCut { operation: cut.at, address: address as u32, kind, tear: cut.tear })
+    fn fired(&self, cut: Option<ArmedCut>, address: usize, kind: FlashOperation, before: u32) -> Option<FiredCut> {
+        let (before, after) = (before.to_le_bytes(), self.word(address).to_le_bytes());
+        cut.map(|cut| FiredCut { operation: cut.at, address: address as u32, kind, tear: cut.tear, before, after })
     }
 
     fn word(&self, at: usize) -> u32 {

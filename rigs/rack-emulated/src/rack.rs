@@ -29,6 +29,7 @@ use rack_witness::air::Heard;
 use crate::bench::{Bench, BenchSettings};
 use crate::error::BenchError;
 use crate::event::{BenchEvent, BenchEventKind, ResetReason};
+use crate::flash::FiredCut;
 use crate::medium::{AirSettings, MediumHook, MediumPeer};
 
 /// Longest wait of the pump for an event, before it looks whether the run is over.
@@ -293,10 +294,8 @@ fn pump(bench: &Bench, table: &'static mk_boot::geometry::Geometry, external: u3
             }
             BenchEventKind::LockedUp { .. } => sensed(Sensed::Crashed),
             BenchEventKind::PowerOff => sensed(Sensed::PowerOff),
-            BenchEventKind::PowerCut(cut) => {
-                let word = |start: u32| bench.flash(place, start..start + 4).ok()?.try_into().ok();
-                let after = word(cut.address).unwrap_or([0xFF; 4]);
-                sensed(Sensed::PowerCut { operation: cut.operation, address: cut.address, after })
+            BenchEventKind::PowerCut(FiredCut { address, before, after, .. }) => {
+                sensed(Sensed::PowerCut { address, before, after })
             }
             BenchEventKind::MachineFailed { reason } => failed(reason),
             BenchEventKind::RadioRefused { reason } => failed(format!("radio mailbox: {reason}")),

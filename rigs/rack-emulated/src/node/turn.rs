@@ -184,12 +184,16 @@ impl Node {
                     }
                 }
                 Store::Fence(number) => {
-                    if let Some((reason, _)) = self.parts.resets.pop_front_if(|(_, fence)| *fence == number) {
+                    if self.parts.resets.front().is_some_and(|(_, fence)| *fence == number)
+                        && let Some((reason, _)) = self.parts.resets.pop_front()
+                    {
                         self.applied_reset(reason);
                     } else {
                         // The core's news of this reset has not been taken yet.
                         self.core_news();
-                        if let Some((reason, _)) = self.parts.resets.pop_front_if(|(_, fence)| *fence == number) {
+                        if self.parts.resets.front().is_some_and(|(_, fence)| *fence == number)
+                            && let Some((reason, _)) = self.parts.resets.pop_front()
+                        {
                             self.applied_reset(reason);
                         }
                     }

@@ -77,7 +77,7 @@ fn exact() {
             0 => (PAGE, FlashOperation::Page),
             n => (PAGE + 4 * (n as u32 - 1), FlashOperation::Word { value: 0xA500_0000 | (n as u32 - 1) }),
         };
-        assert_eq!(fired, FiredCut { operation: before + operation, address, kind, tear });
+        assert_eq!(fired, FiredCut { operation: before + operation, address, kind, tear, ..fired });
         assert_eq!(written(&rig), words, "cut at {operation}, {tear:?}");
         let status = rig.bench.status(0).unwrap();
         assert_eq!(status.flash.operations, before + operation + 1);
@@ -160,11 +160,12 @@ fn disarm_and_restore() {
     rig.bench.power(0, cut(10, Tear::Done, LONG)).unwrap();
     rig.bench.disarm(0).unwrap();
     assert!(!rig.bench.status(0).unwrap().cut_armed);
+    let mut console = rig.console(0);
     rig.bench.power(0, Power::On).unwrap();
-    wait("all words", || written(&rig) == 256);
+    assert!(console.hear("!", PATIENCE).ends_with('!'), "it finished");
+    assert_eq!(written(&rig), 256);
     rig.bench.power(0, cut(10, Tear::Done, Span::millis(30))).unwrap();
     rig.bench.reset(0).unwrap();
-    let mut console = rig.console(0);
     fired(&rig);
     assert!(console.hear("!", PATIENCE).ends_with('!'), "it came back and finished");
     assert_eq!(written(&rig), 256);

@@ -70,13 +70,6 @@ impl FlashDump {
         flash.get(region.start, region.length).unwrap_or_default()
     }
 
-    /// The word at an address as the core sees it; 0xFF outside internal flash.
-    #[must_use]
-    pub fn word(&self, address: u32) -> [u8; 4] {
-        let found = self.copy.internal_flash.get(address & !3, 4).and_then(|octets| octets.try_into().ok());
-        found.unwrap_or([0xFF; 4])
-    }
-
     /// Where an area lies. Which slot is staging and which golden, the journal says.
     ///
     /// # Errors

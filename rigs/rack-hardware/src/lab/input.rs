@@ -29,10 +29,10 @@ pub enum Sensed {
     PowerOff,
     /// Power went at a flash operation.
     PowerCut {
-        /// Which, counted as the surroundings count.
-        operation: u64,
         /// Where.
         address: u32,
+        /// Octets before.
+        before: [u8; 4],
         /// Octets after.
         after: [u8; 4],
     },

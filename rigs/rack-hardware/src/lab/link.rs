@@ -98,13 +98,13 @@ impl Pump {
             let octets = read(&mut self.gateway, &mut buffer);
             for octet in buffer.iter().take(octets) {
                 if let Some(Ok(frame)) = from_gateway.push(*octet) {
-                    self.desk.from_gateway(self.clock.now(), frame);
+                    self.desk.said_by_gateway(self.clock.now(), frame);
                 }
             }
             let octets = read(self.radio.as_mut(), &mut buffer);
             for octet in buffer.iter().take(octets) {
                 if let Some(Ok(frame)) = from_radio.push(*octet) {
-                    self.desk.from_radio(self.clock.now(), frame);
+                    self.desk.said_by_radio(self.clock.now(), frame);
                 }
             }
             for (side, frame) in self.desk.due(self.clock.now()) {
@@ -192,7 +192,7 @@ impl Desk {
         tap.pass(now, &heard, to)
     }
 
-    fn from_gateway(&mut self, now: Time, frame: Frame) {
+    fn said_by_gateway(&mut self, now: Time, frame: Frame) {
         let Frame::Transmit { id, ad_type, pdu } = frame else {
             self.put(now, Side::Radio, frame);
             return;
@@ -214,7 +214,7 @@ impl Desk {
         }
     }
 
-    fn from_radio(&mut self, now: Time, frame: Frame) {
+    fn said_by_radio(&mut self, now: Time, frame: Frame) {
         match frame {
             Frame::Sent { id } => {
                 if let Some(id) = self.awaited.remove(&id) {

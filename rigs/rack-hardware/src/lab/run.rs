@@ -398,13 +398,10 @@ impl Run {
                 self.new_life(place, Life::Off);
                 self.of_node(place, at, Witness::Power, Fact::PowerOff);
             }
-            Sensed::PowerCut { address, after, .. } => {
+            Sensed::PowerCut { address, before, after } => {
                 let armed = self.cuts.remove(&place);
                 let Some((fault, Power::CutAtOperation { operation, tear, restore_after })) = armed else { return };
                 self.new_life(place, Life::Off);
-                // What stood there when the flash was last read.
-                let last = self.trails.get(place).and_then(Trail::last);
-                let before = last.map_or([0xFF; 4], |dump| dump.word(address));
                 let fact = Fact::PowerCut { fault, operation, address, tear, before, after };
                 self.of_node(place, at, Witness::Power, fact);
                 self.of_node(place, at, Witness::Power, Fact::PowerOff);

@@ -43,7 +43,7 @@ pub enum Why {
 
 #[derive(Debug)]
 enum Step {
-    There(Event),
+    There(Box<Event>),
     Reading { token: u64, at: Time, why: Why },
 }
 
@@ -95,7 +95,7 @@ impl Trail {
 
     /// Notes an observation.
     pub fn note(&mut self, at: Time, witness: Witness, fact: Fact) {
-        self.steps.push_back(Step::There(Event::new(at, About::Node(self.spec.id), witness, fact)));
+        self.steps.push_back(Step::There(Box::new(Event::new(at, About::Node(self.spec.id), witness, fact))));
     }
 
     /// A reading was ordered; what is noted from now on waits for it.
@@ -111,7 +111,7 @@ impl Trail {
         let Some(dump) = dump else { return };
         for (offset, (witness, fact)) in self.see(why, &dump, key).into_iter().enumerate() {
             let event = Event::new(at, About::Node(self.spec.id), witness, fact);
-            self.steps.insert(place + offset, Step::There(event));
+            self.steps.insert(place + offset, Step::There(Box::new(event)));
         }
         if !matches!(why, Why::Ready { .. }) {
             self.last = Some(dump);
@@ -170,7 +170,7 @@ impl Trail {
     pub fn drain(&mut self, events: &mut Vec<Event>) {
         while let Some(Step::There(_)) = self.steps.front() {
             if let Some(Step::There(event)) = self.steps.pop_front() {
-                events.push(event);
+                events.push(*event);
             }
         }
     }

@@ -42,11 +42,11 @@ fn drop_applies() -> AirRule {
 #[test]
 fn what_no_rule_names_passes_and_its_end_comes_back_under_the_gateway_s_number() {
     let mut desk = desk();
-    desk.from_gateway(Time(1), transmit(40, &[1, 2, 3]));
+    desk.said_by_gateway(Time(1), transmit(40, &[1, 2, 3]));
     let due = desk.due(Time(1));
     let [(Side::Radio, Frame::Transmit { id, pdu, .. })] = due.as_slice() else { panic!("{due:?}") };
     assert_eq!(pdu.as_slice(), [1, 2, 3]);
-    desk.from_radio(Time(2), Frame::Sent { id: *id });
+    desk.said_by_radio(Time(2), Frame::Sent { id: *id });
     assert_eq!(desk.due(Time(2)), [(Side::Gateway, Frame::Sent { id: 40 })]);
 }
 
@@ -54,7 +54,7 @@ fn what_no_rule_names_passes_and_its_end_comes_back_under_the_gateway_s_number()
 fn a_dropped_transmission_is_answered_and_never_sent() {
     let mut desk = desk();
     desk.tap.lock().add_rule(drop_applies());
-    desk.from_gateway(Time(1), transmit(5, &apply_pdu(9)));
+    desk.said_by_gateway(Time(1), transmit(5, &apply_pdu(9)));
     assert_eq!(desk.due(Time(1)), [(Side::Gateway, Frame::Sent { id: 5 })]);
     let facts = desk.tap.lock().take_facts(Time(1));
     assert_eq!(facts.len(), 1, "and it is proven");
@@ -63,8 +63,8 @@ fn a_dropped_transmission_is_answered_and_never_sent() {
 #[test]
 fn the_radio_s_own_words_pass() {
     let mut desk = desk();
-    desk.from_gateway(Time(1), Frame::Query);
-    desk.from_radio(Time(1), Frame::Hello { version: 1, window: 8 });
+    desk.said_by_gateway(Time(1), Frame::Query);
+    desk.said_by_radio(Time(1), Frame::Hello { version: 1, window: 8 });
     let sides: Vec<Side> = desk.due(Time(1)).into_iter().map(|(side, _)| side).collect();
     assert_eq!(sides, [Side::Radio, Side::Gateway]);
 }
