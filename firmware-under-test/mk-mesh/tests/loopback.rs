@@ -148,6 +148,29 @@ fn control_is_sent_as_often_as_the_network_transmit_state_says() {
     assert!(air.sent.windows(2).all(|pair| pair[0].3 == pair[1].3));
 }
 
+/// A wake-up that comes 100 ms late: how many segments leave at once, of a train that is 2 ms or 10 ms apart.
+#[rstest]
+#[case::no_air_to_share(Some(Duration::from_millis(2)), 6)]
+#[case::a_distance_is_a_distance(None, 1)]
+fn a_late_wake_up_is_made_up_for_within_10_ms_and_only_where_there_is_no_air_to_share(
+    #[case] segment_interval: Option<Duration>,
+    #[case] want: usize,
+) {
+    let mut air = Air::with(&[MeshSettings { segment_interval, ..settings(1) }], CALM, 1);
+    let spacing = segment_interval.unwrap_or(Duration::from_millis(10));
+    let mut now = air.now;
+    let Station { stack, memory, .. } = &mut air.stations[0];
+    let to = Destination { pacing: Pacing::Data { spacing }, ..application(GROUP.0) };
+    stack.send(now, to, &text(380, 0)).unwrap();
+    stack.persist(now, memory).unwrap();
+    let mut at_once = |now| std::iter::from_fn(|| stack.poll_pdu(now)).count();
+    assert_eq!(at_once(now), 1);
+    now += Duration::from_millis(100);
+    assert_eq!(at_once(now), want);
+    now += spacing;
+    assert_eq!(at_once(now), 1);
+}
+
 // --- refusals ------------------------------------------------------------------------------------------------------------
 
 #[rstest]
