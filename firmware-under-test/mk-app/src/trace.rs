@@ -1,7 +1,8 @@
 //! What bootloader and application say on the debug UART, as trace records.
 
-use crate::console::Piece;
+use crate::{app::AppError, console::Piece};
 use mk_boot::{BootReport, ResetCause, Run, boot::MAX_STEPS, decide::BootDecision, journal::Outcome};
+use mk_node::StartError;
 use mk_wire::{
     Reason, Version,
     time::Instant,
@@ -144,6 +145,22 @@ pub fn node_event(event: mk_node::TraceEvent) -> Option<TraceEvent> {
     })
 }
 
+/// What a start that failed leaves to say: the node that would have said it does not exist.
+#[must_use]
+pub fn start_event(error: AppError) -> TraceEvent {
+    match error {
+        AppError::Node(StartError::Migration { from, to }) => {
+            TraceEvent::Migration { from, to, stage: MigrationStage::Failed }
+        }
+        AppError::Node(StartError::ConfigTooNew { stored, made_for }) => {
+            TraceEvent::Migration { from: stored, to: made_for, stage: MigrationStage::Failed }
+        }
+        AppError::Node(StartError::Config(_) | StartError::Flash | StartError::Unusable) | AppError::Mesh => {
+            TraceEvent::FlashFault
+        }
+    }
+}
+
 /// The record of a panic or a fault.
 #[must_use]
 pub fn panic_event(line: u32, text: &str) -> TraceEvent {
@@ -230,6 +247,13 @@ mod tests {
             }
         }
         assert_eq!(numbers, [(255, 1), (0, 1)]);
+    }
+
+    #[test]
+    fn a_migration_that_failed_is_said_though_no_node_started() {
+        let failed = start_event(AppError::Node(StartError::Migration { from: 2, to: 3 }));
+        assert_eq!(failed, TraceEvent::Migration { from: 2, to: 3, stage: MigrationStage::Failed });
+        assert_eq!(start_event(AppError::Mesh), TraceEvent::FlashFault);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use heapless::Vec;
 use mk_app::{
     App, Provisioned,
     console::Piece::{Number, Text},
-    trace::node_event,
+    trace::{node_event, start_event},
 };
 use mk_mesh::BearerKind;
 use mk_node::{Effect, Parts};
@@ -143,8 +143,9 @@ async fn main(image: &'static Image) {
         let started = clock::now();
         let mut app = match App::start(started, provisioned, (image.parts)(), &mut board) {
             Ok(app) => app,
-            Err(_) => {
+            Err(error) => {
                 uart.line(&[Text("the application could not start")]);
+                say(clock::now(), start_event(error));
                 Timer::after_millis(LAST_WORDS_MS).await;
                 reset::software()
             }

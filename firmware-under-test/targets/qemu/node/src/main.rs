@@ -16,7 +16,7 @@ use fixture::BEHAVIOUR;
 use mk_app::{
     App, Provisioned,
     console::Piece::{Number, Text},
-    trace::node_event,
+    trace::{node_event, start_event},
 };
 use mk_mesh::BearerKind;
 use mk_node::Effect;
@@ -74,8 +74,10 @@ fn run(uart: Uart, mut board: Board, provisioned: &Provisioned) -> ! {
     let started = board.now();
     let mut app = match App::start(started, provisioned, fixture::parts(), &mut board) {
         Ok(app) => app,
-        Err(_) => {
+        Err(error) => {
             uart.line(&[Text("the application could not start")]);
+            let now = board.now();
+            say(now, start_event(error));
             let until = board.now() + LAST_WORDS;
             while board.now() < until {
                 board.clock().sleep(Some(until));
