@@ -94,7 +94,19 @@ impl Gdb {
             return Err(MachineError::refused(LINK, packet, "the core runs"));
         }
         self.send(packet)?;
-        self.receive(ANSWER)
+        loop {
+            let answer = self.receive(ANSWER)?;
+            // A core that stops by itself just when it is told to says so twice.
+            if !answer.starts_with('T') {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Takes in whatever the stub still had to say: behind the answer to a question there is nothing left.
+    fn settle(&mut self) -> Result<(), MachineError> {
+        self.running = false;
+        self.ask("qC").map(drop)
     }
 
     fn order(&mut self, packet: &str) -> Result<(), MachineError> {
@@ -138,6 +150,7 @@ impl Gdb {
             Err(MachineError::Deadline { .. }) => {
                 self.link.send(b"+\x03", "controlling the core")?;
                 self.receive(ANSWER)?;
+                self.settle()?;
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -178,7 +191,7 @@ impl Gdb {
         }
         self.link.send(b"+\x03", "halting the core")?;
         let packet = self.receive(ANSWER)?;
-        self.running = false;
+        self.settle()?;
         Ok(Some(stop(&packet)))
     }
 }

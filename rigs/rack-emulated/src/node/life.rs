@@ -16,10 +16,10 @@ use std::{
     time::Duration,
 };
 
-/// So many crashes ...
-const CRASHES: usize = 10;
-/// ... within this time, and the node is left locked up until somebody resets it.
-const CRASH_WINDOW: Duration = Duration::from_secs(10);
+/// So many crashes in a row ...
+const CRASHES: u32 = 8;
+/// ... each so soon behind its start, and the node is left locked up until somebody resets it.
+const SOON: Duration = Duration::from_secs(5);
 /// Octets of flash loaded with one request.
 const LOAD: usize = 16 * 1024;
 
@@ -78,6 +78,7 @@ impl Node {
         let mut core = Core::new(self.machine, process, registers);
         core.start(reason, hold)?;
         self.parts.core = Some(core);
+        self.parts.started_at = self.now();
         self.applied_reset(reason);
         self.core_news();
         Ok(())
@@ -179,12 +180,11 @@ impl Node {
         let lockup = ended.words.iter().any(|line| line.contains("Lockup"));
         let words = ended.words;
         self.event(if lockup { BenchEventKind::LockedUp { words } } else { BenchEventKind::MachineEnded { words } });
-        let now = self.now();
-        self.parts.crashes.push_back(now);
-        self.parts.crashes.retain(|at| now.saturating_sub(*at) < CRASH_WINDOW);
-        let hold = self.parts.crashes.len() >= CRASHES;
+        let lived = self.now().saturating_sub(self.parts.started_at);
+        self.parts.crashes = if lived < SOON { self.parts.crashes + 1 } else { 1 };
+        let hold = self.parts.crashes >= CRASHES;
         if hold {
-            let words = vec![format!("crashed {CRASHES} times within {CRASH_WINDOW:?}: left locked up until a reset")];
+            let words = vec![format!("crashed {CRASHES} times in a row: left locked up until a reset")];
             self.event(BenchEventKind::LockedUp { words });
         }
         if let Err(error) = self.power_on(ResetReason::Lockup, ended.registers, hold) {
@@ -227,7 +227,7 @@ impl Node {
 
     /// Resets the core from outside.
     pub(super) fn reset(&mut self, reason: ResetReason) -> Result<(), MachineError> {
-        self.parts.crashes.clear();
+        self.parts.crashes = 0;
         match &mut self.parts.core {
             Some(core) => core.reset_from_outside(reason),
             None => Err(MachineError::NoPower),
@@ -269,7 +269,7 @@ impl Node {
     }
 
     fn switch(&mut self, power: Power) -> Result<(), MachineError> {
-        self.parts.crashes.clear();
+        self.parts.crashes = 0;
         match power {
             Power::On => {
                 self.parts.restore_at = None;

@@ -171,8 +171,10 @@ pub(crate) struct Parts {
     pub restore_at: Option<Duration>,
     /// How long it stays dark behind an armed cut.
     pub dark_time: Duration,
-    /// When QEMU ended by itself, lately.
-    pub crashes: VecDeque<Duration>,
+    /// When the QEMU process was ready.
+    pub started_at: Duration,
+    /// How often in a row QEMU ended by itself soon behind its start.
+    pub crashes: u32,
     pub debugger: Option<TcpStream>,
     pub counted: NodeStatus,
     pub stop: Arc<AtomicBool>,
