@@ -2,6 +2,7 @@
 
 use crate::Findings;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,21 +31,43 @@ const BANNED: &[(&str, &str)] = &[
     ("chrono", "simulated code has no calendar; the command line formats the one time stamp itself"),
 ];
 
-/// Checks every package that the workspace can pull in.
+/// Checks every package that some member uses, on any platform.
 pub fn check(root: &Path) -> Findings {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let args = ["metadata", "--format-version", "1", "--locked"];
-    let output = match Command::new(cargo).args(args).current_dir(root).output() {
-        Ok(output) if output.status.success() => output.stdout,
-        Ok(output) => return vec![format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr))],
-        Err(error) => return vec![format!("cargo metadata: {error}")],
+    let metadata = cargo(root, &["metadata", "--format-version", "1", "--locked"]);
+    // The lock file also names optional dependencies that nothing switches on; the tree has what is built.
+    let tree =
+        ["tree", "--workspace", "--locked", "--target", "all", "--edges", "all", "--prefix", "none", "--format", "{p}"];
+    let (metadata, tree) = match (metadata, cargo(root, &tree)) {
+        (Ok(metadata), Ok(tree)) => (metadata, String::from_utf8_lossy(&tree).into_owned()),
+        (Err(why), _) | (_, Err(why)) => return vec![why],
     };
-    let metadata: Value = match serde_json::from_slice(&output) {
+    let metadata: Value = match serde_json::from_slice(&metadata) {
         Ok(metadata) => metadata,
         Err(error) => return vec![format!("cargo metadata: {error}")],
     };
+    let used: BTreeSet<(&str, &str)> = tree.lines().filter_map(name_and_version).collect();
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    packages.iter().flat_map(package).collect()
+    let is_used = |package: &&Value| {
+        let (name, version) = (package["name"].as_str(), package["version"].as_str());
+        name.zip(version).is_some_and(|package| used.contains(&package))
+    };
+    packages.iter().filter(is_used).flat_map(package).collect()
+}
+
+/// What cargo prints, or why it did not.
+fn cargo(root: &Path, args: &[&str]) -> Result<Vec<u8>, String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    match Command::new(cargo).args(args).current_dir(root).output() {
+        Ok(output) if output.status.success() => Ok(output.stdout),
+        Ok(output) => Err(format!("cargo {}: {}", args[0], String::from_utf8_lossy(&output.stderr))),
+        Err(error) => Err(format!("cargo {}: {error}", args[0])),
+    }
+}
+
+/// The package of a line such as `serde v1.0.228 (proc-macro)`.
+fn name_and_version(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.split_once(" v")?;
+    Some((name, rest.split_whitespace().next()?))
 }
 
 fn package(package: &Value) -> Findings {
@@ -76,7 +99,13 @@ fn allowed(expression: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::allowed;
+    use super::{allowed, name_and_version};
+
+    #[test]
+    fn a_line_of_the_tree_names_a_package() {
+        assert_eq!(name_and_version("serde v1.0.228 (*)"), Some(("serde", "1.0.228")));
+        assert_eq!(name_and_version(""), None);
+    }
 
     #[test]
     fn expressions_are_read_both_ways() {
