@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
-use mk_boot::{Composition, geometry};
+use clap::Args;
+use mk_boot::Composition;
+use mk_boot::geometry::{self, Geometry};
 use power_sweep::{DoubleCuts, Scene, SweepOptions, sweep};
 
 use super::size;
@@ -40,21 +41,21 @@ pub struct SweepArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Board table, by name.
-    #[arg(long, value_enum, default_value_t = SweepBoard::MkNodeS140)]
-    board: SweepBoard,
+    #[arg(long, value_name = "NAME", default_value = "mk-node-s140", value_parser = board)]
+    board: &'static Geometry,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SweepBoard {
-    /// nRF52840 with S140 and external flash.
-    MkNodeS140,
-}
+/// The largest page that the sweep's buffers take.
+const PAGE: usize = 4096;
 
-impl SweepBoard {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::MkNodeS140 => "mk-node-s140",
-        }
+fn board(name: &str) -> Result<&'static Geometry, String> {
+    let table = geometry::by_name(name).ok_or_else(|| {
+        let known: Vec<&str> = geometry::BOARDS.iter().map(|board| board.name).collect();
+        format!("there are {}", known.join(", "))
+    })?;
+    match table.page_size as usize {
+        PAGE => Ok(table),
+        other => Err(format!("its pages are {other} octets, the sweep does {PAGE}")),
     }
 }
 
@@ -75,9 +76,8 @@ fn doubles(text: &str) -> Result<DoubleCuts, String> {
 /// A node that did not come back, or an image that does not fit.
 pub fn run(args: &SweepArgs, out: &mut dyn Write) -> Result<(), CommandError> {
     let composition = Composition::product();
-    let name = args.board.name();
-    let board = geometry::by_name(name).ok_or_else(|| CommandError::internal(format!("there is no table {name}")))?;
-    let scene = Scene::<4096>::new(board, args.image_size, args.seed, &composition)
+    let (board, name) = (args.board, args.board.name);
+    let scene = Scene::<PAGE>::new(board, args.image_size, args.seed, &composition)
         .map_err(|error| CommandError::usage(format!("--image-size {}: {error}", args.image_size)))?;
     let options = SweepOptions { seed: args.seed, stride: args.every as usize, double: args.double };
     writeln!(out, "seed {}: power cuts in an update of {} octets on {name}", args.seed, args.image_size)?;
