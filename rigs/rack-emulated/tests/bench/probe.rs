@@ -140,13 +140,17 @@ fn flash_again() {
             rig.bench.flash(0, address as u32..address as u32 + length as u32).unwrap() == octets
         });
     }
-    // The host may be busy with other things; the best of some says what the probe can do.
-    for seed in 4..12 {
-        if best < KIB_PER_SECOND {
-            best = best.max(flash(&mut session, 0x1_0000, &noise(0x2_0000, seed)));
-        }
-    }
-    assert!(best >= KIB_PER_SECOND, "{best:.0} KiB/s");
+    // The best of three says what the probe can do, if nothing else has the host; else it has to do with its share.
+    let wanted = KIB_PER_SECOND * share();
+    assert!(best >= wanted, "{best:.0} KiB/s, {wanted:.0} wanted");
+}
+
+/// How much of a host that is busy with other things a test gets, roughly.
+fn share() -> f64 {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
+    let cores = thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+    (cores / load.max(cores)).min(1.0)
 }
 
 fn under_reset() {
