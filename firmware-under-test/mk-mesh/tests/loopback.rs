@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::Memory;
 use common::air::{Air, CALM, Got, Station, TestStack, Weather, settings};
+use common::{Memory, N1};
 use mk_mesh::{
-    BearerKind, Destination, Event, KeyUse, MeshSettings, NodeStack, Outcome, Pacing, Progress, Record, SendError,
-    Stamp, States, Transmit,
+    BearerKind, Destination, Event, Header, KeyUse, MeshSettings, NetworkKey, NodeStack, Outcome, Pacing, Progress,
+    Record, SendError, Stamp, States, Transmit, network,
 };
 use mk_wire::Addr;
 use mk_wire::access::network_pdus;
@@ -268,6 +268,28 @@ fn what_was_heard_before_is_refused_also_after_a_restart(#[values(false, true)] 
     assert_eq!(station.got, []);
 }
 
+/// Somebody kept every PDU of a message that this node did not get whole, and plays it after a newer message.
+#[test]
+fn a_message_that_was_missed_is_not_accepted_once_a_newer_one_was() {
+    let mut air = Air::new(&[1], CALM, 1);
+    for length in [30, 5] {
+        let now = air.now;
+        air.stations[0].stack.send(now, application(GROUP.0), &text(length, 0)).unwrap();
+        air.settle(MINUTE);
+    }
+    let pdus: Vec<_> = air.sent.iter().map(|(_, _, _, pdu)| pdu.clone()).collect();
+    let (kept, newer) = pdus.split_at(pdus.len() - 1);
+    let mut now = air.now;
+    let mut station = Station::new(now, &settings(2), Memory::default());
+    assert_eq!(station.hear(now, &kept[0]), Outcome::Segment);
+    now += Duration::from_secs(11);
+    assert_eq!(station.stack.poll_pdu(now), None, "the rest did not come in ten seconds: given up");
+    assert_eq!(station.hear(now, &newer[0]), Outcome::Message);
+    station.got.clear();
+    kept.iter().for_each(|pdu| drop(station.hear(now, pdu)));
+    assert_eq!(station.got, []);
+}
+
 #[test]
 fn a_stranger_is_refused_when_the_replay_list_is_full() {
     let now = Air::new(&[], CALM, 1).now;
@@ -314,6 +336,23 @@ fn a_message_goes_over_one_relay(#[case] relay: bool, #[case] ttl: u8, #[case] w
     assert!(air.stations[1].got.is_empty());
     let delivered = air.stations[0].events.contains(&Event::Delivered { to: Addr(3) });
     assert_eq!(delivered, want == 1);
+}
+
+#[rstest]
+#[case::last_hop(1, None)]
+#[case::one_more(2, Some(1))]
+#[case::the_longest_way(0x7F, Some(0x7E))]
+fn a_relay_takes_one_from_the_time_to_live_and_stops_at_one(#[case] ttl: u8, #[case] want: Option<u8>) {
+    let mut relay = settings(2);
+    relay.states.relay = true;
+    let now = Air::new(&[], CALM, 1).now;
+    let mut station = Station::new(now, &relay, Memory::default());
+    let key = NetworkKey::new(&N1);
+    let header = Header { control: false, ttl, seq: 7, src: Addr(1), dst: Addr(9) };
+    let pdu = network::seal(&key, 5, &header, &[0; 6]).unwrap();
+    assert_eq!(station.hear(now, &pdu), Outcome::NotForUs);
+    let relayed = station.stack.poll_pdu(now).map(|bearer| network::open(&key, 5, &bearer.octets).unwrap().header);
+    assert_eq!(relayed, want.map(|ttl| Header { ttl, ..header }));
 }
 
 #[test]

@@ -204,6 +204,7 @@ fn msg_22_goes_to_a_label() {
 #[rstest]
 #[case::same(0x3129AB, 0x09AB, Ok(0x3129AB))]
 #[case::later_segment(0x3129B0, 0x09AB, Ok(0x3129AB))]
+#[case::more_than_4096_later(0x3139AB, 0x09AB, Ok(0x3129AB))]
 #[case::the_13_bits_wrap(0x002001, 0x1FFF, Ok(0x001FFF))]
 #[case::nothing_lies_before_zero(0x000001, 0x0002, Err(()))]
 fn the_first_sequence_number_is_found_from_13_bits(#[case] seq: u32, #[case] zero: u16, #[case] want: Result<u32, ()>) {
