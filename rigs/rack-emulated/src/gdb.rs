@@ -13,8 +13,14 @@ use std::{
 };
 
 const LINK: &str = "gdb";
-/// Time for one instruction. A core that sleeps with nothing to wake it never takes it.
-const STEP: Duration = Duration::from_millis(100);
+/// Times for one instruction, tried one behind the other. A core that sleeps with nothing to wake it never takes it.
+const STEP: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+];
 
 /// Number of the program counter.
 pub(crate) const PC: u32 = 15;
@@ -142,19 +148,25 @@ impl Gdb {
         Ok(())
     }
 
-    /// Takes one instruction. False if the core sleeps and nothing woke it.
+    /// Takes one instruction. False if the core sleeps and nothing woke it. A host that is busy may leave QEMU no time to
+    /// step: then it is tried again, because a debugger takes a step that went nowhere for a BKPT and skips an instruction.
     pub fn step(&mut self) -> Result<bool, MachineError> {
-        self.send("s")?;
-        match self.receive(STEP) {
-            Ok(_) => Ok(true),
-            Err(MachineError::Deadline { .. }) => {
-                self.link.send(b"+\x03", "controlling the core")?;
-                self.receive(ANSWER)?;
-                self.settle()?;
-                Ok(false)
+        let before = self.register(PC)?;
+        for time in STEP {
+            self.send("s")?;
+            match self.receive(time) {
+                Ok(_) => return Ok(true),
+                Err(MachineError::Deadline { .. }) => {}
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
+            self.link.send(b"+\x03", "controlling the core")?;
+            let stopped = self.receive(ANSWER)?;
+            self.settle()?;
+            if stop(&stopped) == Stop::Trap || self.register(PC)? != before {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
     /// Whether the core has stopped, and why, without waiting.
