@@ -97,7 +97,10 @@ impl Binder<'_> {
             actions,
             faults,
             expectations,
-            settle: written.settle.or(self.manifest.profile.settle).unwrap_or(limits.back_on_old_image() + Span::mins(1)),
+            settle: written
+                .settle
+                .or(self.manifest.profile.settle)
+                .unwrap_or(limits.back_on_old_image() + Span::mins(1)),
             limits,
             deadline,
             needs,

@@ -26,6 +26,7 @@ pub mod dump;
 pub mod firmware;
 pub mod hand;
 mod hardware;
+mod heard;
 pub mod input;
 mod link;
 mod prepare;
@@ -219,8 +220,7 @@ impl Lab {
     }
 
     fn run(&mut self, action: &str) -> Result<&mut Run, RackError> {
-        let refused =
-            || RackError::Refused { action: action.to_owned(), why: "the rack was not prepared".to_owned() };
+        let refused = || RackError::Refused { action: action.to_owned(), why: "the rack was not prepared".to_owned() };
         self.run.as_mut().ok_or_else(refused)
     }
 }
