@@ -26,6 +26,9 @@ campaign: { stages: [{ take: rest }], grace: 40 s }
 expect: [{ campaign: completed }]
 ";
 
+/// What a trial does on the bench.
+type Work = Box<dyn FnOnce(&Bench) -> Result<Completion, Failed> + Send>;
+
 struct Bench {
     lab: LabDefinition,
     manifest: RackManifest,
@@ -112,7 +115,7 @@ fn main() -> ExitCode {
     }
     let bench = bench().map(Arc::new);
     let in_ci = std::env::var_os("CI").is_some();
-    let trial = |name: String, work: Box<dyn FnOnce(&Bench) -> Result<Completion, Failed> + Send>| {
+    let trial = |name: String, work: Work| {
         let bench = bench.clone();
         Trial::ignorable_test(name, move || match &bench {
             Ok(bench) => work(bench),
