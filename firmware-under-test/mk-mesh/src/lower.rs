@@ -1,6 +1,6 @@
 //! The lower transport layer's PDUs (section 12.4): which kind, which key, which segment.
 //!
-//! Parsing and writing only; sessions, timers and acknowledgements are in [`crate::incoming`] and [`crate::outgoing`].
+//! Parsing and writing only; sessions, timers and acknowledgements are in `incoming` and `outgoing`.
 
 use crate::network::{MAX_SEQ, MAX_TRANSPORT};
 use heapless::Vec;

@@ -3,7 +3,7 @@
 //!
 //! What a lab and the emulated bench have in common is all here. What lies around the boards (power, reset lines, a copy
 //! of the flash that nobody has to read) is [`Surroundings`]; the bench has more of it than a lab. Everything that comes in
-//! passes one door ([`input`]) and becomes facts in [`run`]; nothing here judges.
+//! passes one door ([`input`]) and becomes facts in `run` and `heard`; nothing here judges.
 //!
 //! Real time: a run begins when every node runs; [`Lab::observe`] waits for events. Waits have deadlines. A board that
 //! misbehaves is taken out of service, the run goes on without it, and its end is a rack fault that says why.
