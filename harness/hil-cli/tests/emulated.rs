@@ -7,13 +7,14 @@
 use hil_cli::racks::RackSource;
 use hil_cli::runner::{self, Done, Settings};
 use hil_model::{Action, RackManifest, Seed, Span, Verdict};
-use hil_rack::conformance::{CASES, Case, ConformanceKit, Patience};
+use hil_rack::conformance::{Broken, CASES, Case, ConformanceKit, Patience};
 use hil_rack::{Rack, RackError};
 use hil_scenario::{BindOptions, Forge, Scenario, bind, catalogue, source};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rack_emulated::EmulatedRack;
 use rack_hardware::LabDefinition;
 use rack_hardware::lab::{Programs, firmware};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -80,13 +81,40 @@ fn conforms(case: &Case, bench: &Bench) -> Result<Completion, Failed> {
     }
     // Opening starts nothing: it does not fail.
     let mut make = || bench.open().unwrap_or_else(|error| panic!("{error}"));
-    (case.check)(&bench.kit, &mut make).map_err(|broken| Failed::from(broken.to_string()))?;
+    match (case.check)(&bench.kit, &mut make) {
+        Err(Broken::Failed { doing, error }) => {
+            once_more(case.name, &format!("{doing}: {error}"));
+            (case.check)(&bench.kit, &mut make)
+        }
+        result => result,
+    }
+    .map_err(|broken| Failed::from(broken.to_string()))?;
     Ok(Completion::Completed)
 }
 
+/// A rack fault says nothing of the product: on a crowded machine QEMU can miss a deadline of the debug probe. What the
+/// product did wrong is never tried again.
+fn once_more(trial: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "{trial}: rack fault, tried once more: {why}");
+}
+
 fn passes(scenario: &Scenario, bench: &Bench) -> Result<Completion, Failed> {
+    match run(scenario, bench) {
+        Done::Ran(run) if matches!(run.verdict, Verdict::RackFault(_)) => {
+            once_more(&scenario.name, &hil_report::timeline(&run).to_string());
+        }
+        done => return completion(done),
+    }
+    completion(run(scenario, bench))
+}
+
+fn run(scenario: &Scenario, bench: &Bench) -> Done {
     let settings = Settings { seed: Seed(1), inject: true, retries: 0, wall_times: true, jobs: 1, options: "" };
-    match runner::run_one(scenario, bench, &bench.forge, &settings, &AtomicBool::new(false)) {
+    runner::run_one(scenario, bench, &bench.forge, &settings, &AtomicBool::new(false))
+}
+
+fn completion(done: Done) -> Result<Completion, Failed> {
+    match done {
         Done::Ran(run) | Done::Panicked(run) => match run.verdict {
             Verdict::Pass => Ok(Completion::Completed),
             Verdict::Skipped(why) => Ok(Completion::ignored_with(why)),
