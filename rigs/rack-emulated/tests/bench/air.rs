@@ -20,7 +20,7 @@ pub const RULES: &[Rule] = &[
     ("a_link_that_loses_everything_carries_nothing", loss),
     ("a_mailbox_that_is_not_as_agreed_is_refused", refused),
     ("a_full_ring_drops_and_counts", overrun),
-    ("three_thousand_deliveries_a_second", rate),
+    ("every_one_of_many_frames_is_accounted_for", rate),
 ];
 
 /// A gateway on the co-processor's tty.
